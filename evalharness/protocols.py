@@ -1,0 +1,131 @@
+"""The three plug-in protocols. A plug-in is a class with an `Options` model; evalh makes one instance per use.
+
+    Runner   trains:  submit, find, poll, cancel, serve, release
+    Model    answers: generate
+    Metric   scores:  score, finish
+
+Register one by an entry point (`evalharness.runners`, `evalharness.models`, `evalharness.metrics`) or name it in
+YAML as `path.py:Name`. `Options` is a pydantic model with `extra="forbid"`; its class variable `shorthand` names
+the option that a bare value fills, so that `judge: rubric.md` and `judge: {rubric: rubric.md}` are the same.
+
+>>> from evalharness.metrics.exact_match import ExactMatch
+>>> isinstance(ExactMatch(ExactMatch.Options()), Metric)
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from evalharness.records import Endpoint, Handle, Job, Reply, Request, Sample, Status, TrainedModel
+
+Floats = npt.NDArray[np.float64]
+
+
+class Options(BaseModel):
+    """A plug-in's options: unknown keys are refused, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    shorthand: ClassVar[str | None] = None
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Trains a model somewhere. All methods block (evalh calls them in threads) and may raise RunError.
+
+    `local` runners take turns on this machine's device; others run side by side.
+    """
+
+    Options: ClassVar[type[Options]]
+    local: ClassVar[bool]
+
+    def check(self, job: Job) -> list[str]:
+        """What is wrong with this job, found before anything is spent; empty if nothing."""
+        ...
+
+    def submit(self, job: Job) -> Handle:
+        """Start the job. Called once per intent, after `find` said None."""
+        ...
+
+    def find(self, job: Job) -> Handle | None:
+        """The job that was already submitted for this intent, if there is one. Never spends."""
+        ...
+
+    def poll(self, handle: Handle) -> Status:
+        """The job's state now. Never spends."""
+        ...
+
+    def cancel(self, handle: Handle) -> None:
+        """Stop the job; no error if it is over. A later `submit` of a local job goes on from its last checkpoint."""
+        ...
+
+    def serve(self, model: TrainedModel) -> Endpoint:
+        """Make the trained model answer requests."""
+        ...
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Undo `serve`; no error if it is gone already."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Answers requests. One instance serves every arm whose `pool` is equal (one base in memory, many adapters)."""
+
+    Options: ClassVar[type[Options]]
+    local: ClassVar[bool]
+
+    @property
+    def pool(self) -> str:
+        """Arms with equal pools share one instance."""
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """What decides this model's answers besides prompt and sampling (revision, weights or template hash, URL)."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+        """One reply per request, in any order, as they come. A failed request is a reply with finish "error"."""
+        ...
+
+    async def close(self) -> None:
+        """Free memory and connections."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Scores an output by statistics that sum over samples, and finishes sums into a number."""
+
+    Options: ClassVar[type[Options]]
+    name: str
+    version: str
+    higher_is_better: bool
+    range: tuple[float, float]
+    kind: Literal["binary", "mean", "corpus"]
+    """binary: statistics are (0,) or (1,). mean: (value,). corpus: finish is not linear in the sums (BLEU)."""
+
+    def identity(self) -> dict[str, object]:
+        """Name, version and options (and library signature) that decide the number; hashed into the metric's id."""
+        ...
+
+    def score(self, sample: Sample, reply: Reply) -> tuple[float, ...]:
+        """Statistics of one reply that has a text."""
+        ...
+
+    def failed(self, sample: Sample) -> tuple[float, ...]:
+        """The worst statistics this sample can have: what an output that failed or is missing counts as."""
+        ...
+
+    def perfect(self, sample: Sample) -> tuple[float, ...]:
+        """The best statistics this sample can have: what a missing output may have been, for claims of loss."""
+        ...
+
+    def finish(self, sums: Floats, n: Floats) -> Floats:
+        """(..., k) summed statistics and (...) counts -> (...) values; vectorised, the mean by default."""
+        ...

@@ -1,0 +1,105 @@
+"""Finding plug-ins by name: built in, by entry point, or `path.py:Name` in YAML.
+
+>>> find("metrics", "exact_match").__name__
+'ExactMatch'
+>>> split_use({"judge": "rubric.md"})
+('judge', 'rubric.md')
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from evalharness.errors import ConfigError
+from evalharness.protocols import Options
+
+Kind = Literal["runners", "models", "metrics"]
+
+BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
+    "runners": {
+        "lora": "evalharness.runners.lora:LoraRunner",
+        "rehearsal": "evalharness.runners.rehearsal:RehearsalRunner",
+    },
+    "models": {
+        "local": "evalharness.models.local:LocalModel",
+        "recorded": "evalharness.models.recorded:RecordedModel",
+        "rehearsal": "evalharness.models.rehearsal:RehearsalModel",
+    },
+    "metrics": {
+        "exact_match": "evalharness.metrics.exact_match:ExactMatch",
+        "bleu": "evalharness.metrics.sacrebleu:Bleu",
+        "chrf": "evalharness.metrics.sacrebleu:Chrf",
+    },
+}
+
+
+def names(kind: Kind) -> dict[str, str]:
+    """Every registered plug-in of a kind: name -> "module:Class", built-in ones first."""
+    found = dict(BUILT_IN[kind])
+    for point in entry_points(group=f"evalharness.{kind}"):
+        found.setdefault(point.name, point.value)
+    return found
+
+
+def find(kind: Kind, name: str, root: Path | None = None) -> Any:
+    """The plug-in class called `name`; `path.py:Name` is read from below `root`.
+
+    Raises ConfigError with the nearest registered name if there is none.
+    """
+    if ".py:" in name:
+        return _from_file(name, root or Path.cwd())
+    known = names(kind)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}"
+        raise ConfigError(f"{name!r} is no {kind[:-1]}. {hint}")
+    module, _, attribute = known[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _from_file(name: str, root: Path) -> Any:
+    file, _, attribute = name.rpartition(":")
+    path = (root / file).resolve()
+    if not path.is_file():
+        raise ConfigError(f"{name!r}: there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"evalh_plugin_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # a .py path always has both
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{name!r}: {file} has no {attribute!r}")
+    return getattr(module, attribute)
+
+
+def split_use(use: object) -> tuple[str, object]:
+    """The three ways to name a plug-in -> (name, argument): `bleu`, `{judge: x}`, `{judge: {…}}`.
+
+    Raises ConfigError if it is none of the three.
+    """
+    if isinstance(use, str):
+        return use, None
+    if isinstance(use, Mapping) and len(use) == 1:
+        name, argument = next(iter(use.items()))
+        return str(name), argument
+    raise ConfigError(f"expected a name or {{name: options}}, found {use!r}")
+
+
+def options(plugin: Any, argument: object) -> Options:
+    """The plug-in's validated options from a YAML argument (None, a bare value or a mapping).
+
+    Raises pydantic.ValidationError, which the reader turns into problems with file and key.
+    """
+    model = cast("type[Options]", plugin.Options)
+    if argument is None:
+        return model()
+    if isinstance(argument, Mapping):
+        return model.model_validate(dict(argument))
+    if model.shorthand is None:
+        raise ConfigError(f"takes options by name, found the bare value {argument!r}")
+    return model.model_validate({model.shorthand: argument})
