@@ -1,0 +1,182 @@
+"""Intervals and a test for means: t for one arm, t on paired differences for two, both robust to clusters.
+
+>>> interval = paired_t([0.1, 0.3, -0.1, 0.2], bound=1.0)
+>>> round(interval.estimate, 3), round(interval.low, 3)
+(0.125, -0.147)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtr, stdtrit
+
+from evalharness.stats.interval import Floats, Interval, alpha_of, by_unit, unseen_alpha, unseen_half_width
+
+EXACT_FLIPS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class StudentT:
+    """Evidence on a mean. Where some values are open (missing outputs), `low_mean` and `high_mean` are the means with
+    all of them at their worst and best, and `se` is the largest standard error they can cause.
+
+    `equal` is the one value that every item has or can have, if there is one: then the data show no spread, and the
+    half width is `span`·(1 - alpha^(1/units)) instead of zero. `clip` holds the ends inside what is possible.
+    """
+
+    estimate: float
+    low_mean: float
+    high_mean: float
+    se: float
+    units: int
+    equal: float | None
+    span: float
+    clip: tuple[float, float]
+    method: str
+
+    def interval(self, level: float) -> Interval:
+        alpha = alpha_of(level)
+        low, high = self._limits(alpha)
+        if self.equal is not None:
+            half = unseen_half_width(self.units, alpha, self.span)
+            low, high = min(low, self.equal - half), max(high, self.equal + half)
+        low, high = max(low, self.clip[0]), min(high, self.clip[1])
+        return Interval(self.estimate, low, high, self.method, level)
+
+    def _limits(self, alpha: float) -> tuple[float, float]:
+        if self.se == 0.0:
+            return self.low_mean, self.high_mean
+        if self.units < 2:
+            return -math.inf, math.inf
+        half = float(stdtrit(self.units - 1, 1 - alpha / 2)) * self.se
+        return self.low_mean - half, self.high_mean + half
+
+    def p_below(self, x: float) -> float:
+        return self._p(x - self.high_mean, x - self.equal if self.equal is not None else None)
+
+    def p_above(self, x: float) -> float:
+        return self._p(self.low_mean - x, self.equal - x if self.equal is not None else None)
+
+    def _p(self, gap: float, equal_gap: float | None) -> float:
+        """One-sided p from the distance between the data and x: the larger of what the two half widths say."""
+        if self.se == 0.0:
+            p = 1.0 if gap <= 0 else 0.0
+        else:
+            p = float(stdtr(self.units - 1, -gap / self.se)) if self.units > 1 else 1.0
+        if equal_gap is not None:
+            p = max(p, unseen_alpha(self.units, equal_gap, self.span) / 2)
+        return p
+
+
+def mean_evidence(
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    span: float | None = None,
+    clip: tuple[float, float] = (-math.inf, math.inf),
+    estimate: float | None = None,
+    method: str = "t",
+) -> StudentT:
+    """Evidence on the mean of n values, each known to lie in [low_i, high_i] (equal where it is known).
+
+    mean ± t(1 - alpha/2; units - 1)·se. Without clusters se² = Σ(x - mean)² / (n(n-1)). With clusters
+    se² = Σ_g e_g² / n², e_g = Σ_{i in g}(x_i - mean) / sqrt(1 - n_g/n), the cluster-robust CR2 of a mean, which for
+    equal sizes is the usual CR1 = C/(C-1) Σ(Σ e)²/n². Sources: Miller 2024 (arXiv 2411.00640); Bell & McCaffrey
+    2002, Survey Methodology 28. With open values se takes the largest |e_g| that each unit can reach, so the
+    interval contains every interval that the missing values could have given.
+    `span` is how far a single unseen value can lie from the others; `clip` the possible values of the mean.
+    Raises ValueError for no values or values that are not finite.
+    """
+    low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+    if low.ndim != 1 or low.shape != high.shape or len(low) == 0:
+        raise ValueError(f"need n > 0 values, found shapes {low.shape} and {high.shape}")
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError("values must be finite")
+    low_mean, high_mean = _mean(low), _mean(high)
+    se, units = _largest_se(low, high, clusters)
+    top, bottom = float(low.max()), float(high.min())
+    equal = (top + bottom) / 2 if top <= bottom else None
+    chosen = low_mean if estimate is None else estimate
+    return StudentT(chosen, low_mean, high_mean, se, units, equal, math.inf if span is None else span, clip, method)
+
+
+def _mean(values: Floats) -> float:
+    return math.fsum(values) / len(values)  # exactly rounded: the order of the rows cannot matter
+
+
+def _largest_se(low: Floats, high: Floats, clusters: npt.ArrayLike | None) -> tuple[float, int]:
+    n = len(low)
+    centred = (low + high) / 2
+    centred = centred - _mean(centred)
+    half = (high - low) / 2
+    sums, sizes = by_unit(np.column_stack([centred, half]), clusters)
+    units = len(sizes)
+    if units < 2:
+        return (0.0 if not half.any() and np.ptp(low) == 0 else math.inf), units
+    share = sizes / n
+    reach = sums[:, 1] * (1 - share) + share * (_mean(half) * n - sums[:, 1])
+    error = np.abs(sums[:, 0]) + reach
+    if np.ptp(low) == 0 and np.ptp(high) == 0 and not half.any():
+        return 0.0, units
+    return math.sqrt(math.fsum(error * error / (1 - share))) / n, units
+
+
+def t_interval(
+    values: npt.ArrayLike,
+    level: float = 0.95,
+    clusters: npt.ArrayLike | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
+    """t interval of the mean of one arm's values (n,), in their units; `bounds` is the range a value can have.
+
+    Cluster-robust with C - 1 degrees of freedom if `clusters` (n labels) is given; see `mean_evidence`.
+    """
+    return mean_evidence(values, values, clusters=clusters, span=bounds[1] - bounds[0], clip=bounds).interval(level)
+
+
+def paired_t(
+    differences: npt.ArrayLike,
+    level: float = 0.95,
+    clusters: npt.ArrayLike | None = None,
+    bound: float | None = None,
+) -> Interval:
+    """t interval of the mean paired difference (candidate minus baseline) of n items; see `mean_evidence`.
+
+    `bound` is the width of the score's range (1 for scores in 0..1). If all differences are equal the half width is
+    bound·(1 - alpha^(1/n)), over clusters bound·(1 - alpha^(1/C)), and infinite without a bound: never zero.
+    """
+    clip = (-math.inf, math.inf) if bound is None else (-bound, bound)
+    evidence = mean_evidence(differences, differences, clusters=clusters, span=bound, clip=clip, method="paired t")
+    return evidence.interval(level)
+
+
+def sign_flip(
+    differences: npt.ArrayLike,
+    clusters: npt.ArrayLike | None = None,
+    trials: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Two-sided randomization p-value for a mean paired difference: each unit's sign is flipped at random.
+
+    p = (1 + #{|Σ s_i d_i| >= |Σ d_i|}) / (1 + trials); with at most 14 non-zero units all 2^m sign patterns are
+    enumerated and p is exact. Clusters flip as one. Source: Fisher 1935; Riezler & Maxwell 2005 (ACL workshop).
+    """
+    values = np.asarray(differences, dtype=np.float64).reshape(-1, 1)
+    sums = by_unit(values, clusters)[0][:, 0]
+    sizes = np.sort(np.abs(sums[sums != 0]))
+    observed = abs(math.fsum(sums)) * (1 - 1e-12)
+    if len(sizes) == 0:
+        return 1.0
+    if len(sizes) <= EXACT_FLIPS:
+        patterns = np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes)) & 1
+        return float(np.mean(np.abs(sizes.sum() - 2 * (patterns @ sizes)) >= observed))
+    from evalharness.stats.resample import swap_sums
+
+    (swapped,) = swap_sums([sizes[:, None]], trials, seed)
+    hits = np.count_nonzero(np.abs(sizes.sum() - 2 * swapped[:, 0]) >= observed)
+    return (1 + hits) / (1 + trials)

@@ -1,0 +1,263 @@
+"""Bootstrap intervals and randomization tests on summed statistics, for metrics that are no means (BLEU, pooled F1).
+
+Draws belong to row positions: keep the items in one fixed order (by sample id, say) and results never depend on chance.
+
+>>> ratio = lambda sums, n: sums[..., 0] / sums[..., 1]
+>>> stats = np.column_stack([np.arange(100.0) % 3, np.full(100, 3.0)])
+>>> bootstrap_one(stats, ratio).estimate
+0.33
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+from evalharness.stats.interval import Finish, Floats, Interval, alpha_of, by_unit, unseen_alpha, unseen_half_width
+
+DRAWS = 2000
+TRIALS = 10_000
+FEWEST_UNITS = 20
+_CELLS = 2_000_000
+_EXACT_IN_FLOAT32 = 2.0**24
+
+Pair = tuple[npt.ArrayLike, npt.ArrayLike]
+Weights = Callable[[int, int, np.random.Generator], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Evidence from sorted bootstrap draws; `low` serves the lower end, `high` the upper (they differ if outputs are missing).
+
+    The ends at level 1 - alpha are the order statistics a·(T+1) from either side of T draws (Davison & Hinkley 1997,
+    ch. 5), where a = Phi(-sqrt(u/(u-1))·t(1 - alpha/2; u-1)) widens alpha/2 for u units as Student's t would
+    ("expanded percentile", Hesterberg 2015, The American Statistician 69:371; a -> alpha/2 as u grows).
+    Below 20 units, or with too few draws for the level, there is no interval: it is all that is possible (`clip`).
+    `equal` is the value if the units show no spread at all; the half width is then `span`·(1 - alpha^(1/u)).
+    """
+
+    estimate: float
+    low: Floats
+    high: Floats
+    units: int
+    equal: float | None
+    span: float
+    clip: tuple[float, float]
+
+    @property
+    def refused(self) -> bool:
+        return self.units < FEWEST_UNITS
+
+    @property
+    def method(self) -> str:
+        return f"bootstrap refused: fewer than {FEWEST_UNITS} independent units" if self.refused else "bootstrap"
+
+    def interval(self, level: float) -> Interval:
+        alpha = alpha_of(level)
+        low, high = self._limits(alpha / 2)
+        if self.equal is not None:
+            half = unseen_half_width(self.units, alpha, self.span)
+            low, high = min(low, self.equal - half), max(high, self.equal + half)
+        return Interval(self.estimate, max(low, self.clip[0]), min(high, self.clip[1]), self.method, level)
+
+    def _limits(self, tail: float) -> tuple[float, float]:
+        if self.refused:
+            return self.clip
+        u = self.units
+        expanded = float(ndtr(math.sqrt(u / (u - 1)) * stdtrit(u - 1, tail)))
+        skip = math.ceil(expanded * (len(self.low) + 1)) - 2
+        return (float(self.low[skip]), float(self.high[-1 - skip])) if skip >= 0 else self.clip
+
+    def p_below(self, x: float) -> float:
+        beyond = len(self.high) - int(np.searchsorted(self.high, x, side="left"))
+        return self._p(beyond, None if self.equal is None else x - self.equal)
+
+    def p_above(self, x: float) -> float:
+        beyond = int(np.searchsorted(self.low, x, side="right"))
+        return self._p(beyond, None if self.equal is None else self.equal - x)
+
+    def _p(self, beyond: int, equal_gap: float | None) -> float:
+        if self.refused:
+            return 1.0
+        share, u = (1 + beyond) / (1 + len(self.low)), self.units
+        p = float(stdtr(u - 1, math.sqrt((u - 1) / u) * ndtri(share)))
+        return p if equal_gap is None else max(p, unseen_alpha(u, equal_gap, self.span) / 2)
+
+    def or_better(self, best: Bootstrap) -> Bootstrap:
+        """This evidence (missing outputs at their worst) with the upper end of `best` (the same at their best)."""
+        return replace(self, high=best.high)
+
+
+def bootstrap_one(
+    stats: npt.ArrayLike,
+    finish: Finish,
+    level: float = 0.95,
+    n: int = DRAWS,
+    seed: int = 0,
+    clusters: npt.ArrayLike | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
+    """Percentile bootstrap interval of finish(Σ stats, items): stats (items, k), `n` draws, clusters drawn as blocks.
+
+    The estimate is the value on all items, never a mean of draws. `bounds` is the range the value can have.
+    Refused (the whole range) below 20 items or clusters. Sources: Efron & Tibshirani 1993; Koehn 2004 (EMNLP).
+    """
+    return evidence_one([stats], finish, n, seed, clusters, bounds)[0].interval(level)
+
+
+def bootstrap_diff(
+    stats_a: npt.ArrayLike,
+    stats_b: npt.ArrayLike,
+    finish: Finish,
+    level: float = 0.95,
+    n: int = DRAWS,
+    seed: int = 0,
+    clusters: npt.ArrayLike | None = None,
+    bound: float | None = None,
+) -> Interval:
+    """Percentile bootstrap interval of finish(Σ stats_a) - finish(Σ stats_b), both arms on the same drawn items.
+
+    stats_a (candidate), stats_b (baseline): (items, k); `bound` is the width of the score's range. See `bootstrap_one`.
+    """
+    return evidence_diff([(stats_a, stats_b)], finish, n, seed, clusters, bound)[0].interval(level)
+
+
+def evidence_one(
+    arms: Sequence[npt.ArrayLike],
+    finish: Finish,
+    draws: int = DRAWS,
+    seed: int = 0,
+    clusters: npt.ArrayLike | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> list[Bootstrap]:
+    """`bootstrap_one` for many arms on the same items at the price of one set of draws."""
+    blocks = [_by_unit([arm], clusters) for arm in arms]
+    found = []
+    for block, drawn in zip(blocks, draw_sums(blocks, draws, seed), strict=True):
+        value = float(_values(block.sum(axis=0), finish)[0])
+        ordered = np.sort(_values(drawn, finish)[0])
+        equal = value if _constant(block) else None
+        found.append(Bootstrap(value, ordered, ordered, len(block), equal, bounds[1] - bounds[0], bounds))
+    return found
+
+
+def evidence_diff(
+    pairs: Sequence[Pair],
+    finish: Finish,
+    draws: int = DRAWS,
+    seed: int = 0,
+    clusters: npt.ArrayLike | None = None,
+    bound: float | None = None,
+) -> list[Bootstrap]:
+    """`bootstrap_diff` for many (candidate, baseline) pairs on the same items at the price of one set of draws."""
+    span = math.inf if bound is None else bound
+    blocks = [_by_unit(pair, clusters) for pair in pairs]
+    found = []
+    for block, drawn in zip(blocks, draw_sums(blocks, draws, seed), strict=True):
+        a, b = _values(block.sum(axis=0), finish, 2)
+        value = float(a - b)
+        ordered = np.sort(np.subtract(*_values(drawn, finish, 2)))
+        half = block.shape[1] // 2
+        equal = value if _constant(block) or np.array_equal(block[:, :half], block[:, half : 2 * half]) else None
+        found.append(Bootstrap(value, ordered, ordered, len(block), equal, span, (-span, span)))
+    return found
+
+
+def approximate_randomization(
+    stats_a: npt.ArrayLike,
+    stats_b: npt.ArrayLike,
+    finish: Finish,
+    trials: int = TRIALS,
+    seed: int = 0,
+    clusters: npt.ArrayLike | None = None,
+) -> float:
+    """Two-sided p-value of the difference of two arms: each item's two outputs are swapped with probability 1/2.
+
+    p = (1 + #{|difference of the shuffled arms| >= |observed|}) / (1 + trials); clusters are swapped as one.
+    Sources: Noreen 1989; Riezler & Maxwell 2005 (ACL workshop on evaluation measures).
+    """
+    return randomizations([(stats_a, stats_b)], finish, trials, seed, clusters)[0]
+
+
+def randomizations(
+    pairs: Sequence[Pair],
+    finish: Finish,
+    trials: int = TRIALS,
+    seed: int = 0,
+    clusters: npt.ArrayLike | None = None,
+) -> list[float]:
+    """`approximate_randomization` for many pairs on the same items at the price of one set of swaps."""
+    blocks = [_by_unit(pair, clusters) for pair in pairs]
+    half = blocks[0].shape[1] // 2
+    gaps = [block[:, :half] - block[:, half : 2 * half] for block in blocks]
+    found = []
+    for block, moved in zip(blocks, swap_sums(gaps, trials, seed), strict=True):
+        total = block.sum(axis=0)
+        count = np.full(trials, total[-1])
+        shuffled = finish(total[:half] - moved, count) - finish(total[half : 2 * half] + moved, count)
+        observed = abs(float(np.subtract(*_values(total, finish, 2))))
+        found.append((1 + np.count_nonzero(np.abs(shuffled) >= observed * (1 - 1e-12))) / (1 + trials))
+    return found
+
+
+def _by_unit(arms: Sequence[npt.ArrayLike], clusters: npt.ArrayLike | None) -> Floats:
+    """(units, k·arms + 1): the arms' statistics side by side, summed within each unit, and the units' sizes."""
+    columns = [np.asarray(arm, dtype=np.float64) for arm in arms]
+    columns = [column[:, None] if column.ndim == 1 else column for column in columns]
+    if len({column.shape for column in columns}) != 1 or len(columns[0]) == 0:
+        raise ValueError(f"need the same items, at least one, for both arms; found shapes {[column.shape for column in columns]}")
+    sums, sizes = by_unit(np.hstack(columns), clusters)
+    return np.column_stack([sums, sizes])
+
+
+def _values(sums: Floats, finish: Finish, arms: int = 1) -> list[Floats]:
+    """(..., k·arms + 1) sums, the last of them item counts -> each arm's (...) values."""
+    width = (sums.shape[-1] - 1) // arms
+    return [finish(sums[..., arm * width : (arm + 1) * width], sums[..., -1]) for arm in range(arms)]
+
+
+def _constant(block: Floats) -> bool:
+    return bool((block == block[0]).all())
+
+
+def draw_sums(blocks: Sequence[Floats], draws: int, seed: int) -> list[Floats]:
+    """Sums of `draws` bootstrap samples of the rows of each block (rows, k_i) -> (draws, k_i); all blocks share the draws."""
+    return _weighted_sums(blocks, draws, seed, _multinomial)
+
+
+def swap_sums(blocks: Sequence[Floats], trials: int, seed: int) -> list[Floats]:
+    """Sums of each block's rows (rows, k_i) over random subsets, each row in with probability 1/2 -> (trials, k_i)."""
+    return _weighted_sums(blocks, trials, seed, _coins)
+
+
+def _multinomial(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """(rows, n): how often each of n items is drawn in n draws."""
+    drawn = rng.integers(n, size=(rows, n)) + np.arange(rows)[:, None] * n
+    return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float32)
+
+
+def _coins(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """(rows, n) fair coins."""
+    width = -(-n // 8)
+    bits = np.frombuffer(rng.bytes(rows * width), dtype=np.uint8).reshape(rows, width)
+    return np.unpackbits(bits, axis=1, count=n).astype(np.float32)
+
+
+def _weighted_sums(blocks: Sequence[Floats], draws: int, seed: int, weights: Weights) -> list[Floats]:
+    """weights @ rows for all blocks at once, in chunks that fit the cache; single precision only where it is exact."""
+    rows = np.hstack(blocks)
+    n = len(rows)
+    exact = bool((rows == np.rint(rows)).all()) and n * float(np.abs(rows).max(initial=0.0)) < _EXACT_IN_FLOAT32
+    rows = np.ascontiguousarray(rows, dtype=np.float32 if exact else np.float64)
+    rng = np.random.default_rng(seed)
+    sums = np.empty((draws, rows.shape[1]))
+    chunk = max(1, _CELLS // n)
+    for start in range(0, draws, chunk):
+        stop = min(start + chunk, draws)
+        sums[start:stop] = weights(stop - start, n, rng).astype(rows.dtype, copy=False) @ rows
+    return np.split(sums, np.cumsum([block.shape[1] for block in blocks])[:-1], axis=1)
