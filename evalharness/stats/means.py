@@ -63,13 +63,10 @@ class StudentT:
 
     def _p(self, gap: float, equal_gap: float | None) -> float:
         """One-sided p from the distance between the data and x: the larger of what the two half widths say."""
-        if self.se == 0.0:
-            p = 1.0 if gap <= 0 else 0.0
-        else:
+        p = 0.0 if gap > 0 else 1.0
+        if self.se > 0.0:
             p = float(stdtr(self.units - 1, -gap / self.se)) if self.units > 1 else 1.0
-        if equal_gap is not None:
-            p = max(p, unseen_alpha(self.units, equal_gap, self.span) / 2)
-        return p
+        return p if equal_gap is None else max(p, unseen_alpha(self.units, equal_gap, self.span) / 2)
 
 
 def mean_evidence(

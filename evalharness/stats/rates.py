@@ -129,7 +129,7 @@ class Tango:
             raise ValueError(f"discordant counts {self.worst} and {self.best} of {self.n} items")
 
     def interval(self, level: float) -> Interval:
-        low, high = tango_limits(*np.transpose([self.worst, self.best]), self.n, level)
+        low, high = tango_limits([self.worst[0], self.best[0]], [self.worst[1], self.best[1]], self.n, level)
         return Interval(self.estimate, float(low[0]), float(high[1]), self.method, level)
 
     def p_below(self, x: float) -> float:

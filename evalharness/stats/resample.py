@@ -201,7 +201,8 @@ def randomizations(
         count = np.full(trials, total[-1])
         shuffled = finish(total[:half] - moved, count) - finish(total[half : 2 * half] + moved, count)
         observed = abs(float(np.subtract(*_values(total, finish, 2))))
-        found.append((1 + np.count_nonzero(np.abs(shuffled) >= observed * (1 - 1e-12))) / (1 + trials))
+        hits = int(np.count_nonzero(np.abs(shuffled) >= observed * (1 - 1e-12)))
+        found.append((1 + hits) / (1 + trials))
     return found
 
 
