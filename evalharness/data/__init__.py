@@ -1,0 +1,155 @@
+"""Files -> samples, split into train, dev and test, with the leak rule applied.
+
+>>> splits = load(DataSpec.model_validate({"test": "test.jsonl"}), Path("."))       # doctest: +SKIP
+>>> len(splits.test)                                                                # doctest: +SKIP
+3080
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalharness.data.files import Faults, Row, read_lines, read_rows
+from evalharness.data.leaks import find_leaks, input_key, refuse
+from evalharness.data.paths import display, resolve_all
+from evalharness.data.rows import field_names, group_of, sample_of
+from evalharness.data.split import Side, choose, side
+from evalharness.errors import DataError, Problem
+from evalharness.records import Dataset, Sample
+from evalharness.spec import DataSpec, Split
+
+SIDES: tuple[Side, ...] = ("train", "dev", "test")
+Samples = dict[Side, list[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The rows of a suite. `train` and `dev` are empty where the suite has none; `test` never is.
+
+    `notes` are sentences for the report (what the leak rule and limits did); `dropped` the sources of rows
+    (file:line) that were left out because they are held out, too.
+    """
+
+    train: Dataset
+    dev: Dataset
+    test: Dataset
+    notes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+def load(spec: DataSpec, root: Path, name: str = "") -> Splits:
+    """Reads, splits and checks the rows that the suite names; `root` is the workspace, `name` goes into the data sets.
+
+    Raises ConfigError for missing files; DataError for bad rows (file, line; at most 20 messages), an empty
+    held-out set, and inputs that are learned from and held out.
+    """
+    files = resolve_all(spec, root)
+    samples = _read(spec, files)
+    _refuse_empty(samples, spec, files)
+    notes: list[str] = []
+    dropped = _apply_leak_rule(samples, spec, notes)
+    chosen = {each: _limited(samples[each], each, spec, notes) for each in SIDES}
+    sets = {each: Dataset(name, each, chosen[each], _origin(files, each)) for each in SIDES}
+    return Splits(sets["train"], sets["dev"], sets["test"], tuple(notes), tuple(dropped))
+
+
+def template_fields(spec: DataSpec, root: Path) -> frozenset[str]:
+    """What a prompt may name, by the first held-out row. Raises as `load` does where that row cannot be read."""
+    files = resolve_all(spec, root)
+    faults = Faults()
+    row = next(_rows(files.get("test") or files["file"], faults), None)
+    faults.check()
+    return field_names(row, spec) if row is not None else frozenset({"input"})
+
+
+def _rows(columns: Mapping[str, tuple[Path, ...]], faults: Faults) -> Iterator[Row]:
+    if "" not in columns:
+        yield from read_lines(columns, faults)
+    for path in columns.get("", ()):
+        yield from read_rows(path, faults)
+
+
+def _read(spec: DataSpec, files: Mapping[str, Mapping[str, tuple[Path, ...]]]) -> Samples:
+    faults = Faults()
+    samples: Samples = {each: [] for each in SIDES}
+    if spec.split is not None:
+        _read_and_split(spec, spec.split, files["file"], samples, faults)
+    else:
+        for each in SIDES:
+            samples[each] = [s for _, s in _samples(spec, files.get(each, {}), faults, strict=each == "test")]
+    faults.check()
+    return samples
+
+
+def _samples(spec: DataSpec, columns: Mapping[str, tuple[Path, ...]], faults: Faults, *, strict: bool) -> Iterator[tuple[Row, Sample]]:
+    """Rows and their samples; exact repeats are numbered, so that every sample has its own id."""
+    seen: Counter[str] = Counter()
+    for row in _rows(columns, faults) if columns else ():
+        sample = sample_of(row, spec, faults, strict=strict)
+        if sample is None:
+            continue
+        again, seen[sample.id] = seen[sample.id], seen[sample.id] + 1
+        if again:
+            sample = sample_of(row, spec, faults, strict=strict, occurrence=again) or sample
+        yield row, sample
+
+
+def _read_and_split(spec: DataSpec, split: Split, columns: Mapping[str, tuple[Path, ...]], samples: Samples, faults: Faults) -> None:
+    for row, sample in _samples(spec, columns, faults, strict=True):
+        group = input_key(sample) if split.by is None else group_of(row, spec, split.by, faults)
+        if group is not None:
+            samples[side(group, split)].append(sample)
+
+
+def _refuse_empty(samples: Samples, spec: DataSpec, files: Mapping[str, Mapping[str, tuple[Path, ...]]]) -> None:
+    problems = []
+    for each in SIDES:
+        wanted = each == "test" or getattr(spec, each) is not None
+        if wanted and not samples[each]:
+            fix = "Add rows" if spec.split is None else "Add rows, or raise split.test"
+            problems.append(Problem(_origin(files, each), f"data.{each}", "no rows", fix))
+    if problems:
+        raise DataError(problems)
+
+
+def _apply_leak_rule(samples: Samples, spec: DataSpec, notes: list[str]) -> list[str]:
+    """Compares each pair of splits; with drop_train the rows leave the side that is learned from."""
+    dropped: list[str] = []
+    pairs: tuple[tuple[Side, Side], ...] = (("dev", "test"), ("train", "test"), ("train", "dev"))
+    problems: list[Problem] = []
+    for learned, held_out in pairs:
+        leaks = find_leaks(samples[learned], samples[held_out])
+        if not leaks:
+            continue
+        if spec.leaks == "error":
+            problems += refuse(leaks, learned, held_out).problems
+            continue
+        which = f"{len(leaks):,} {learned} rows have the input of a {held_out} row"
+        notes.append(f"{which}: allowed by the suite" if spec.leaks == "allow" else f"{which}: left out of {learned}")
+        if spec.leaks == "drop_train":
+            gone = {leak.learned.id for leak in leaks}
+            samples[learned] = [sample for sample in samples[learned] if sample.id not in gone]
+            dropped += [leak.learned.source for leak in leaks]
+    if problems:
+        raise DataError(problems)
+    return dropped
+
+
+def _limited(samples: list[Sample], each: Side, spec: DataSpec, notes: list[str]) -> tuple[Sample, ...]:
+    if spec.limit is None:
+        return tuple(samples)
+    chosen = choose(samples, getattr(spec.limit, each), spec.limit.seed)
+    if len(chosen) < len(samples):
+        notes.append(f"{len(chosen):,} of {len(samples):,} {each} rows are used (data.limit)")
+    return chosen
+
+
+def _origin(files: Mapping[str, Mapping[str, tuple[Path, ...]]], each: Side) -> str:
+    columns = files.get(each) or files.get("file") or {}
+    return ", ".join(display(path) for paths in columns.values() for path in paths)
+
+
+__all__ = ["SIDES", "Splits", "load", "template_fields"]

@@ -1,0 +1,75 @@
+"""The leak rule: a held-out input must not be among the rows that a candidate or a few-shot prompt learns from.
+
+>>> normal("  Where's my card??") == normal("WHERE’S MY CARD")
+True
+
+Two inputs are the same if they are equal after NFKC, case folding, and collapsing punctuation and space.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evalharness.errors import DataError, Problem
+from evalharness.records import Sample
+
+
+class _Plain(dict[int, str | int]):
+    """Translation table, filled as characters come: punctuation and space become a space, invisible ones nothing."""
+
+    def __missing__(self, code: int) -> str | int:
+        category = unicodedata.category(chr(code))
+        self[code] = " " if category[0] in "PZ" or category == "Cc" else "" if category == "Cf" else code
+        return self[code]
+
+
+_PLAIN = _Plain()
+
+
+def normal(text: str) -> str:
+    """The text as the leak rule compares it. A text of nothing but punctuation stands for itself."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.translate(_PLAIN).split()) or folded.strip()
+
+
+def input_key(sample: Sample) -> str:
+    """What must not occur on both sides: all turns but the system's, normalised (a bare "yes" deep in a chat is no leak)."""
+    return "\n".join(normal(message.content) for message in sample.messages if message.role != "system")
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A row to learn from whose input is also held out."""
+
+    learned: Sample
+    held_out: Sample
+
+
+def find_leaks(learned: Sequence[Sample], held_out: Sequence[Sample]) -> list[Leak]:
+    """Every row of `learned` whose input is in `held_out`, each with the first such held-out row, in file order."""
+    if not learned or not held_out:
+        return []
+    first: dict[str, Sample] = {}
+    for sample in held_out:
+        first.setdefault(input_key(sample), sample)
+    found = ((sample, first.get(input_key(sample))) for sample in learned)
+    return [Leak(sample, other) for sample, other in found if other is not None]
+
+
+def refuse(leaks: Sequence[Leak], learned: str, held_out: str, most: int = 10) -> DataError:
+    """The error that names both lines of the first leaks and how many there are in all."""
+    inputs = len({input_key(leak.held_out) for leak in leaks})
+    found = f"{len(leaks):,} of the {learned} rows have the input of a {held_out} row ({inputs:,} different inputs)"
+    fix = f"Take them out of one side, or set leaks: drop_train to leave them out of {learned}"
+    problems = [Problem("", "data.leaks", found, fix)]
+    problems += [Problem(f"{leak.learned.source} <-> {leak.held_out.source}", "", _short(leak.held_out.input)) for leak in leaks[:most]]
+    if len(leaks) > most:
+        problems.append(Problem("", "", f"... and {len(leaks) - most:,} more"))
+    return DataError(problems)
+
+
+def _short(text: str, width: int = 80) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= width else line[: width - 1] + "…")

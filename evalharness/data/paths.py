@@ -1,0 +1,119 @@
+"""Where the data files of a suite are: environment variables, the data root, and what is missing.
+
+>>> expand("${EVALH_NO_SUCH_VARIABLE:-data}/train.jsonl")
+'data/train.jsonl'
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from evalharness.errors import ConfigError, Problem
+from evalharness.spec import DataSpec, Source
+
+FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def expand(text: str) -> str:
+    """`${NAME}` and `${NAME:-default}` replaced from the environment; an empty variable counts as not set.
+
+    Raises ConfigError for a variable that is not set and has no default.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1]) or match[2]
+        if found is None:
+            fix = f"Set it, or write ${{{match[1]}:-default}}"
+            raise ConfigError([Problem("", "", f"the environment variable {match[1]} is not set", fix)])
+        return found
+
+    return _VARIABLE.sub(value, text)
+
+
+def display(path: Path) -> str:
+    """The path as people read it: relative to the current folder where that is shorter."""
+    absolute = str(path.resolve())
+    return min(os.path.relpath(absolute), absolute, key=len)
+
+
+def data_root(spec: DataSpec, root: Path) -> Path:
+    """The folder that data files are relative to. Raises ConfigError (key `root`) for an unset variable."""
+    try:
+        return (root / Path(expand(spec.root)).expanduser()).resolve()
+    except ConfigError as error:
+        raise ConfigError([Problem("", "root", problem.found, problem.fix) for problem in error.problems]) from None
+
+
+def format_of(path: Path) -> str:
+    """The suffix that names the format, `.gz` left aside; empty if there is none."""
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+
+
+def sources(spec: DataSpec) -> Iterator[tuple[str, Source]]:
+    """(key, source) of every set of rows that the suite names."""
+    for key in ("train", "dev", "test", "file"):
+        source: Source | None = getattr(spec, key)
+        if source is not None:
+            yield key, source
+
+
+def resolve(key: str, name: str, folder: Path, *, rows: bool) -> Path:
+    """The existing file called `name` below `folder`; `rows` says that its suffix has to name a format.
+
+    Raises ConfigError (file "", the given key) with the nearest file name if there is none.
+    """
+    try:
+        path = folder / Path(expand(name)).expanduser()
+    except ConfigError as error:
+        raise ConfigError([Problem("", key, problem.found, problem.fix) for problem in error.problems]) from None
+    if problem := _unusable(path, rows=rows):
+        raise ConfigError([Problem("", key, *problem)])
+    return path
+
+
+def _unusable(path: Path, *, rows: bool) -> tuple[str, str] | None:
+    if path.is_dir():
+        return f"{display(path)} is a folder", "Name a file"
+    if not path.is_file():
+        return f"there is no file {display(path)}", _nearest(path)
+    if not os.access(path, os.R_OK):
+        return f"{display(path)} cannot be read", "Check its permissions"
+    if rows and (format_of(path) not in FORMATS or path.name.endswith(".parquet.gz")):
+        return f"{path.name!r} has no known format", f"Known: {', '.join(FORMATS)}, the text ones also with .gz"
+    return None
+
+
+def _nearest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"There is no folder {display(path.parent)} either. Paths are relative to data.root, and that to the workspace"
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir() if p.is_file()], n=1)
+    return f"Did you mean {near[0]!r}?" if near else "Paths are relative to data.root, and that to the workspace"
+
+
+def resolve_all(spec: DataSpec, root: Path) -> Mapping[str, Mapping[str, tuple[Path, ...]]]:
+    """Split -> column -> files; rows in files stand under the column "". Raises ConfigError with every missing file."""
+    folder = data_root(spec, root)
+    found: dict[str, dict[str, tuple[Path, ...]]] = {}
+    problems: list[Problem] = []
+    for key, source in sources(spec):
+        wanted = {"": source.files} if source.files else dict(source.lines)
+        found[key] = {}
+        for column, names in wanted.items():
+            where = f"{key}.lines.{column}" if column else key
+            found[key][column] = tuple(_each(where, names, folder, problems, rows=not column))
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _each(key: str, names: tuple[str, ...], folder: Path, problems: list[Problem], *, rows: bool) -> Iterator[Path]:
+    for i, name in enumerate(names):
+        try:
+            yield resolve(key if len(names) == 1 else f"{key}[{i}]", name, folder, rows=rows)
+        except ConfigError as error:
+            problems.extend(error.problems)
