@@ -44,6 +44,11 @@ class Runner(Protocol):
     Options: ClassVar[type[Options]]
     local: ClassVar[bool]
 
+    def identity(self, base: str) -> dict[str, object]:
+        """What decides the trained model besides rows and seed: the base's revision or weights, and the settings
+        that matter (not device, paths or prices). Hashed into the training's id."""
+        ...
+
     def check(self, job: Job) -> list[str]:
         """What is wrong with this job, found before anything is spent; empty if nothing."""
         ...

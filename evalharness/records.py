@@ -211,7 +211,10 @@ class Handle:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What polling a job says. `points` are all points known so far; `model` is set iff state is succeeded."""
+    """What polling a job says. `points` are all points known so far; `model` is set iff state is succeeded.
+
+    `again` says whether a failed job is worth another try: a diverged loss or an adapter without effect is not.
+    """
 
     state: State
     detail: str = ""
@@ -223,6 +226,7 @@ class Status:
     cost_usd: float | None = None
     seconds: float | None = None
     error: str | None = None
+    again: bool = True
 
 
 @dataclass(frozen=True, slots=True)
