@@ -1,0 +1,104 @@
+"""Trainings with their loss points, and the ledger of everything that is paid for.
+
+>>> store.put_points("t1", [Point(10, train_loss=1.2), Point(20, train_loss=0.9)])
+>>> [point.step for point in store.points("t1")]
+[10, 20]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+from evalharness.records import Point, TrainedModel
+from evalharness.store.database import Database
+from evalharness.store.rows import Resource, Training, utc_now
+from evalharness.store.runs import from_utc, to_utc
+from evalharness.store.text import decode, decode_or_none, encode, encode_or_none, from_json, to_json
+
+_TRAINING = "training_id, runner, base, params, seed, data_id, state, model, tokens, cost_usd, seconds, error, run_id"
+_RESOURCE = "resource_id, kind, provider, intent_key, state, provider_id, price_usd_per_hour, opened, closed, run_id, note"
+
+
+class Trainings(Database):
+    """The tables `trainings`, `training_points` and `resources`."""
+
+    def put_training(self, training: Training) -> None:
+        """Store a training, or replace what was known of it."""
+        t = training
+        given = [t.training_id, t.runner, encode(t.base), to_json(t.params), t.seed, t.data_id]
+        result = [t.state, _model_json(t.model), t.tokens, t.cost_usd, t.seconds, encode_or_none(t.error)]
+        row = [*given, *result, t.run_id, to_utc(utc_now())]
+        with self.writing() as con:
+            con.execute(f"INSERT OR REPLACE INTO trainings ({_TRAINING}, updated) VALUES ({', '.join('?' * 14)})", row)
+
+    def training(self, training_id: str) -> Training | None:
+        """The training with this id, or None."""
+        with self.reading() as con:
+            row = con.execute(f"SELECT {_TRAINING} FROM trainings WHERE training_id = ?", [training_id]).fetchone()
+        return _training(row) if row else None
+
+    def put_points(self, training_id: str, points: Sequence[Point]) -> None:
+        """Store a training's logged points; a point of a known step replaces it."""
+        import pyarrow as pa
+
+        columns = {name: [getattr(p, name) for p in points] for name in ("train_loss", "dev_loss", "learning_rate", "seconds")}
+        floats = {name: pa.array(values, pa.float64()) for name, values in columns.items()}
+        steps = pa.array([p.step for p in points], pa.int32())
+        table = pa.table({"training_id": pa.array([training_id] * len(points), pa.string()), "step": steps, **floats})
+        with self.writing() as con:
+            con.register("new_points", table)
+            con.execute("INSERT OR REPLACE INTO training_points BY NAME SELECT * FROM new_points")
+
+    def points(self, training_id: str) -> list[Point]:
+        """A training's points by step."""
+        sql = "SELECT step, train_loss, dev_loss, learning_rate, seconds FROM training_points WHERE training_id = ? ORDER BY step"
+        with self.reading() as con:
+            return [Point(*row) for row in con.execute(sql, [training_id]).fetchall()]
+
+    def put_resource(self, resource: Resource) -> None:
+        """Store a resource or its new state; on disk when this returns, so commit the intent before buying."""
+        r = resource
+        named = [r.resource_id, r.kind, r.provider, r.intent_key, r.state, encode_or_none(r.provider_id)]
+        row = [*named, r.price_usd_per_hour, to_utc(r.opened), to_utc(r.closed), r.run_id, encode(r.note)]
+        with self.writing() as con:
+            con.execute(f"INSERT OR REPLACE INTO resources ({_RESOURCE}) VALUES ({', '.join('?' * 11)})", row)
+
+    def open_resources(self) -> list[Resource]:
+        """Everything that is not closed and may cost money now, oldest first."""
+        return self._resources("closed IS NULL", [])
+
+    def resources(self, intent_key: str) -> list[Resource]:
+        """Every resource that was meant by this intent key, oldest first."""
+        return self._resources("intent_key = ?", [intent_key])
+
+    def _resources(self, where: str, values: list[str]) -> list[Resource]:
+        with self.reading() as con:
+            rows = con.execute(f"SELECT {_RESOURCE} FROM resources WHERE {where} ORDER BY opened, resource_id", values).fetchall()
+        return [_resource(row) for row in rows]
+
+
+def _model_json(model: TrainedModel | None) -> str | None:
+    if model is None:
+        return None
+    parts = {"model": model.model, "adapter": model.adapter, "identity": model.identity, "facts": model.facts}
+    return to_json({**parts, "checkpoints": model.checkpoints})
+
+
+def _training(row: tuple[Any, ...]) -> Training:
+    training_id, runner, base, params, seed, data_id, state, model, tokens, cost_usd, seconds, error, run_id = row
+    trained = None
+    if model is not None:
+        parts = from_json(model)
+        trained = TrainedModel(**{**parts, "checkpoints": tuple(parts["checkpoints"])})
+    return Training(
+        training_id, runner, decode(base), from_json(params), seed, data_id, state, trained, tokens, cost_usd, seconds,
+        decode_or_none(error), run_id,
+    )  # fmt: skip
+
+
+def _resource(row: tuple[Any, ...]) -> Resource:
+    resource_id, kind, provider, intent_key, state, provider_id, price, opened, closed, run_id, note = row
+    times = opened.replace(tzinfo=UTC), from_utc(closed)
+    return Resource(resource_id, kind, provider, intent_key, state, decode_or_none(provider_id), price, *times, run_id, decode(note))
