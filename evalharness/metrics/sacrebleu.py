@@ -1,0 +1,179 @@
+"""BLEU and chrF through sacrebleu: its own statistics of each reply, summed, and its own formula on the sums.
+
+A corpus score equals `sacrebleu`'s to every printed digit. An output that failed counts as an empty one and also as a
+wrong one of its reference's length, so that failing never pays: an empty line alone costs BLEU nothing in long output.
+
+>>> from evalharness.records import Message, Reply, Sample
+>>> sample = Sample.of([Message("user", "Der Hund biss den Mann.")], ["The dog bit the man.", "The dog had bit the man."])
+>>> bleu = Bleu()
+>>> stats = np.array([bleu.score(sample, Reply("o1", "The dog bit the man.", "stop"))])
+>>> round(float(bleu.finish(stats.sum(axis=0), np.array(1.0))), 2)
+100.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from evalharness import metrics, protocols
+from evalharness.errors import ConfigError
+from evalharness.protocols import Floats
+from evalharness.records import Reply, Sample
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric as Library
+
+Tokenizer = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"]
+
+
+class Sacrebleu:
+    """What BLEU and chrF share: statistics by sacrebleu's own functions, references per sample, the signature."""
+
+    version = "1"
+    higher_is_better = True
+    range = (0.0, 100.0)
+    kind: Literal["binary", "mean", "corpus"] = "corpus"
+    name: str
+    options: protocols.Options
+    _library: Library
+
+    def identity(self) -> dict[str, object]:
+        """`signature` is sacrebleu's, without the number of references, which belongs to the samples."""
+        signature = "|".join(part for part in self.signature(0).split("|") if not part.startswith("nrefs:"))
+        return {"name": self.name, "version": self.version, "options": self.options.model_dump(), "signature": signature}
+
+    def signature(self, references: int | None) -> str:
+        """sacrebleu's full signature for samples that all have so many references (None: they differ)."""
+        self._library.num_refs = -1 if references is None else references
+        return str(self._library.get_signature())
+
+    def score(self, sample: Sample, reply: Reply) -> tuple[float, ...]:
+        """The statistics of one reply, all of the sample's targets as references."""
+        return self._stats(metrics.text_of(reply), metrics.targets_of(sample, self.name))
+
+    def perfect(self, sample: Sample) -> tuple[float, ...]:
+        """The statistics of the target that scores best as an answer: the longest."""
+        targets = metrics.targets_of(sample, self.name)
+        return self._stats(max(targets, key=len), targets)
+
+    def _stats(self, text: str, targets: Sequence[str]) -> tuple[float, ...]:
+        library = self._library
+        references = library._extract_reference_info([library._preprocess_segment(target) for target in targets])
+        found = library._compute_segment_statistics(library._preprocess_segment(text), references)
+        return tuple(map(float, found))
+
+
+class Bleu(Sacrebleu):
+    """BLEU, 0 to 100 (Papineni et al. 2002; Post 2018). Statistics: answer length, reference length, matches and totals by order."""
+
+    class Options(protocols.Options):
+        """sacrebleu's own options and defaults; `smooth_value` None is the method's default (floor 0.1, add-k 1)."""
+
+        shorthand: ClassVar[str | None] = "tokenize"
+
+        tokenize: Tokenizer = "13a"
+        lowercase: bool = False
+        smooth_method: Literal["exp", "floor", "add-k", "none"] = "exp"
+        smooth_value: float | None = Field(default=None, ge=0)
+        max_ngram_order: int = Field(default=4, ge=1, le=9)
+        effective_order: bool = False
+
+    name = "bleu"
+
+    def __init__(self, options: Bleu.Options | None = None) -> None:
+        """Raises ConfigError if the tokenizer needs a package that is not installed."""
+        from sacrebleu.metrics.bleu import BLEU
+
+        self.options: Bleu.Options = options or Bleu.Options()
+        try:
+            self._library = self._bleu = BLEU(force=True, **self.options.model_dump())
+        except (ImportError, RuntimeError) as error:
+            raise ConfigError(f"bleu: the tokenizer {self.options.tokenize!r} cannot start: {' '.join(str(error).split())}") from None
+
+    def failed(self, sample: Sample) -> tuple[float, ...]:
+        """No answer (brevity penalty) and no match in as many n-grams as the longest target has (precision)."""
+        targets = metrics.targets_of(sample, self.name)
+        order = self.options.max_ngram_order
+        full = max((self._stats(target, targets) for target in targets), key=lambda stats: stats[0])
+        return (0.0, full[1], *[0.0] * order, *full[2 + order :])
+
+    def finish(self, sums: Floats, n: Floats) -> Floats:
+        """(..., 2 + 2·order) sums -> (...) BLEU: brevity penalty times the geometric mean of the n-gram precisions."""
+        order = self.options.max_ngram_order
+        answer, reference = sums[..., 0], sums[..., 1]
+        correct, total = sums[..., 2 : 2 + order], sums[..., 2 + order :]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision, orders = self._precisions(correct, total)
+            logs = np.where(np.arange(order) < orders[..., None], np.log(precision), 0.0)
+            penalty = np.where(answer > 0, np.exp(np.minimum(0.0, 1 - reference / answer)), reference <= 0)
+            return np.where(correct.any(axis=-1), penalty * np.exp(logs.sum(axis=-1) / orders), 0.0)
+
+    def _precisions(self, correct: Floats, total: Floats) -> tuple[Floats, Floats]:
+        """Smoothed precisions in percent (..., order), and how many orders count (...): as BLEU.compute_bleu."""
+        method = self.options.smooth_method
+        value = self._bleu.SMOOTH_DEFAULTS[method] if self.options.smooth_value is None else self.options.smooth_value
+        if method == "add-k":
+            added = np.where(np.arange(correct.shape[-1]) > 0, value, 0.0)
+            correct, total = correct + added, total + added
+        there = np.cumprod(total > 0, axis=-1).astype(bool)
+        none = there & (correct == 0)
+        smoothed = np.zeros_like(correct)
+        if method == "exp":
+            smoothed = 0.5 ** np.cumsum(none, axis=-1)
+        elif method == "floor":
+            smoothed = np.full_like(correct, value)
+        precision = np.where(there, 100 * np.where(none, smoothed, correct) / total, 0.0)
+        orders = there.sum(axis=-1) if self.options.effective_order else np.full(total.shape[:-1], total.shape[-1])
+        return precision, np.maximum(orders, 1)
+
+
+class Chrf(Sacrebleu):
+    """chrF, 0 to 100 (Popović 2015); `word_order: 2` is chrF++. Statistics: (answer, reference, matching) n-grams by order."""
+
+    class Options(protocols.Options):
+        """sacrebleu's own options and defaults; `beta` weighs recall beta² times as much as precision."""
+
+        char_order: int = Field(default=6, ge=1, le=20)
+        word_order: int = Field(default=0, ge=0, le=9)
+        beta: int = Field(default=2, ge=0)
+        lowercase: bool = False
+        whitespace: bool = False
+        eps_smoothing: bool = False
+
+    name = "chrf"
+
+    def __init__(self, options: Chrf.Options | None = None) -> None:
+        from sacrebleu.metrics.chrf import CHRF
+
+        self.options: Chrf.Options = options or Chrf.Options()
+        self._library = CHRF(**self.options.model_dump())
+
+    def failed(self, sample: Sample) -> tuple[float, ...]:
+        """No match in as many n-grams as the longest target has: both recall and precision suffer."""
+        targets = metrics.targets_of(sample, self.name)
+        longest = self._stats(max(targets, key=len), targets)
+        return tuple(0.0 if position % 3 == 2 else count for position, count in enumerate(longest))
+
+    def finish(self, sums: Floats, n: Floats) -> Floats:
+        """(..., 3·orders) sums -> (...) chrF: F-beta of mean precision and mean recall over the n-gram orders."""
+        counts = sums.reshape(*sums.shape[:-1], -1, 3)
+        answer, reference, match = counts[..., 0], counts[..., 1], counts[..., 2]
+        factor = float(self.options.beta**2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision = np.where(answer > 0, match / answer, 1e-16)
+            recall = np.where(reference > 0, match / reference, 1e-16)
+            if self.options.eps_smoothing:
+                return np.asarray(100 * _f_score(precision, recall, factor, 1e-16).mean(axis=-1))
+            both = (answer > 0) & (reference > 0)
+            orders = np.maximum(both.sum(axis=-1), 1)
+            precision, recall = (np.where(both, part, 0.0).sum(axis=-1) / orders for part in (precision, recall))
+            return 100 * _f_score(precision, recall, factor, 0.0)
+
+
+def _f_score(precision: Floats, recall: Floats, factor: float, otherwise: float) -> Floats:
+    below = factor * precision + recall
+    return np.where(below > 0, (1 + factor) * precision * recall / below, otherwise)
