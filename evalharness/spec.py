@@ -44,7 +44,11 @@ def _each(value: object) -> object:
 
 
 def _shots(value: object) -> object:
-    return {"n": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"n": value}
+    if not isinstance(value, Mapping | Shots):
+        raise wrong(f"expected how many examples, found {value!r}", "Write a number, or {n: 4, seed: 7}")
+    return value
 
 
 def _seeds(value: object) -> object:
@@ -52,6 +56,8 @@ def _seeds(value: object) -> object:
         if not 1 <= value <= 100:
             raise wrong(f"{value} seeds", "Give how many (1 to 100), or a list of different seeds such as [0, 7]")
         return tuple(range(value))
+    if not isinstance(value, list | tuple):
+        raise wrong(f"expected how many seeds, found {value!r}", "Write a number, or a list such as [0, 7]")
     return value
 
 
@@ -62,6 +68,8 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _source(value: object) -> object:
+    if not isinstance(value, str | list | tuple | Mapping | Source):
+        raise wrong(f"expected a file, found {value!r}", "Write a file's name, a list of them, or {lines: {...}}")
     return {"files": value} if isinstance(value, str | list | tuple) else value
 
 
