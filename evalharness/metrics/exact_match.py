@@ -2,7 +2,7 @@
 
 >>> from evalharness.records import Message, Reply, Sample
 >>> sample = Sample.of([Message("user", "Capital of France?")], ["Paris"])
->>> options = ExactMatch.Options(ignore_case=True, extract="answer: *(.*)")
+>>> options = ExactMatchOptions(ignore_case=True, extract="answer: *(.*)")
 >>> ExactMatch(options).score(sample, Reply("o1", "Let me see. answer: PARIS", "stop"))
 (1.0,)
 """
@@ -33,42 +33,44 @@ def _punctuation() -> dict[int, None]:
     return dict.fromkeys(symbols | {code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "P"})
 
 
+class ExactMatchOptions(protocols.Options):
+    """How answers and targets are made comparable, in this order: unicode, extract (answers only), case, punctuation, strip.
+
+    `extract` is a Python regular expression searched in the answer: its first group that took part counts, else the
+    whole match; an answer without a match is wrong. It is checked when it is read, but Python's `re` has no time
+    limit: nested repeats such as `(a+)+$` can take for ever on a long answer, so do not write those.
+    """
+
+    shorthand: ClassVar[str | None] = "extract"
+
+    strip: bool = True
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+    unicode: Literal["NFC", "NFKC"] | None = "NFKC"
+    extract: str | None = None
+
+    @field_validator("extract")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        return pattern
+
+
 class ExactMatch:
-    """Right or wrong, by equality with any of the sample's targets; see `Options`."""
+    """Right or wrong, by equality with any of the sample's targets; see `ExactMatchOptions`."""
 
-    class Options(protocols.Options):
-        """How answers and targets are made comparable, in this order: unicode, extract (answers only), case, punctuation, strip.
-
-        `extract` is a Python regular expression searched in the answer: its first group that took part counts, else the
-        whole match; an answer without a match is wrong. It is checked when it is read, but Python's `re` has no time
-        limit: nested repeats such as `(a+)+$` can take for ever on a long answer, so do not write those.
-        """
-
-        shorthand: ClassVar[str | None] = "extract"
-
-        strip: bool = True
-        ignore_case: bool = False
-        ignore_punctuation: bool = False
-        unicode: Literal["NFC", "NFKC"] | None = "NFKC"
-        extract: str | None = None
-
-        @field_validator("extract")
-        @classmethod
-        def _compiles(cls, pattern: str | None) -> str | None:
-            try:
-                re.compile(pattern or "")
-            except re.error as error:
-                raise ValueError(f"no regular expression: {error}") from None
-            return pattern
-
+    Options: ClassVar[type[protocols.Options]] = ExactMatchOptions
     name = "exact_match"
     version = "1"
     higher_is_better = True
     range = (0.0, 1.0)
     kind: Literal["binary", "mean", "corpus"] = "binary"
 
-    def __init__(self, options: ExactMatch.Options | None = None) -> None:
-        self.options = options or ExactMatch.Options()
+    def __init__(self, options: ExactMatchOptions | None = None) -> None:
+        self.options = options or ExactMatchOptions()
         self._extract = re.compile(self.options.extract) if self.options.extract is not None else None
 
     def identity(self) -> dict[str, object]:

@@ -67,28 +67,30 @@ class Sacrebleu:
         return tuple(map(float, found))
 
 
+class BleuOptions(protocols.Options):
+    """sacrebleu's own options and defaults; `smooth_value` None is the method's default (floor 0.1, add-k 1)."""
+
+    shorthand: ClassVar[str | None] = "tokenize"
+
+    tokenize: Tokenizer = "13a"
+    lowercase: bool = False
+    smooth_method: Literal["exp", "floor", "add-k", "none"] = "exp"
+    smooth_value: float | None = Field(default=None, ge=0)
+    max_ngram_order: int = Field(default=4, ge=1, le=9)
+    effective_order: bool = False
+
+
 class Bleu(Sacrebleu):
     """BLEU, 0 to 100 (Papineni et al. 2002; Post 2018). Statistics: answer length, reference length, matches and totals by order."""
 
-    class Options(protocols.Options):
-        """sacrebleu's own options and defaults; `smooth_value` None is the method's default (floor 0.1, add-k 1)."""
-
-        shorthand: ClassVar[str | None] = "tokenize"
-
-        tokenize: Tokenizer = "13a"
-        lowercase: bool = False
-        smooth_method: Literal["exp", "floor", "add-k", "none"] = "exp"
-        smooth_value: float | None = Field(default=None, ge=0)
-        max_ngram_order: int = Field(default=4, ge=1, le=9)
-        effective_order: bool = False
-
+    Options: ClassVar[type[protocols.Options]] = BleuOptions
     name = "bleu"
 
-    def __init__(self, options: Bleu.Options | None = None) -> None:
+    def __init__(self, options: BleuOptions | None = None) -> None:
         """Raises ConfigError if the tokenizer needs a package that is not installed."""
         from sacrebleu.metrics.bleu import BLEU
 
-        self.options: Bleu.Options = options or Bleu.Options()
+        self.options: BleuOptions = options or BleuOptions()
         try:
             self._library = self._bleu = BLEU(force=True, **self.options.model_dump())
         except (ImportError, RuntimeError) as error:
@@ -115,7 +117,7 @@ class Bleu(Sacrebleu):
     def _precisions(self, correct: Floats, total: Floats) -> tuple[Floats, Floats]:
         """Smoothed precisions in percent (..., order), and how many orders count (...): as BLEU.compute_bleu."""
         method = self.options.smooth_method
-        value = self._bleu.SMOOTH_DEFAULTS[method] if self.options.smooth_value is None else self.options.smooth_value
+        value = self._bleu.SMOOTH_DEFAULTS[method] or 0.0 if self.options.smooth_value is None else self.options.smooth_value
         if method == "add-k":
             added = np.where(np.arange(correct.shape[-1]) > 0, value, 0.0)
             correct, total = correct + added, total + added
@@ -131,25 +133,27 @@ class Bleu(Sacrebleu):
         return precision, np.maximum(orders, 1)
 
 
+class ChrfOptions(protocols.Options):
+    """sacrebleu's own options and defaults; `beta` weighs recall beta² times as much as precision."""
+
+    char_order: int = Field(default=6, ge=1, le=20)
+    word_order: int = Field(default=0, ge=0, le=9)
+    beta: int = Field(default=2, ge=0)
+    lowercase: bool = False
+    whitespace: bool = False
+    eps_smoothing: bool = False
+
+
 class Chrf(Sacrebleu):
     """chrF, 0 to 100 (Popović 2015); `word_order: 2` is chrF++. Statistics: (answer, reference, matching) n-grams by order."""
 
-    class Options(protocols.Options):
-        """sacrebleu's own options and defaults; `beta` weighs recall beta² times as much as precision."""
-
-        char_order: int = Field(default=6, ge=1, le=20)
-        word_order: int = Field(default=0, ge=0, le=9)
-        beta: int = Field(default=2, ge=0)
-        lowercase: bool = False
-        whitespace: bool = False
-        eps_smoothing: bool = False
-
+    Options: ClassVar[type[protocols.Options]] = ChrfOptions
     name = "chrf"
 
-    def __init__(self, options: Chrf.Options | None = None) -> None:
+    def __init__(self, options: ChrfOptions | None = None) -> None:
         from sacrebleu.metrics.chrf import CHRF
 
-        self.options: Chrf.Options = options or Chrf.Options()
+        self.options: ChrfOptions = options or ChrfOptions()
         self._library = CHRF(**self.options.model_dump())
 
     def failed(self, sample: Sample) -> tuple[float, ...]:
