@@ -165,7 +165,8 @@ class Arms:
 
     def _train(self, label: str, arm: CandidateSpec, trainer: Trainer, where: At, at: At) -> None:
         """The runner with the trainer's settings under the candidate's; what is wrong is told in the file where it stands."""
-        merged = trainer.model_copy(update={"params": {**trainer.params, **arm.params}})
+        pinned = {} if trainer.revision is None else {"revision": trainer.revision}
+        merged = trainer.model_copy(update={"params": {**trainer.params, **pinned, **arm.params}})
         self.found.trainers[label] = merged
         told: list[Problem] = []
         plugin = find("runners", trainer.runner, where.below("runner"), told)

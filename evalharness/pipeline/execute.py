@@ -1,0 +1,269 @@
+"""Carrying out a plan: train what is not trained, ask what is not answered, score what is not scored.
+
+Local work takes turns on this machine's device; hosted work runs beside it. One arm's failure is that arm's: the
+others finish, the failure is told, and the next run tries again.
+
+>>> result = asyncio.run(execute(plan, store, silent))                                                # doctest: +SKIP
+>>> result.state, result.tally.asked                                                                  # doctest: +SKIP
+('succeeded', 0)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+from evalharness.errors import EvalhError, StoreError
+from evalharness.ids import ulid
+from evalharness.pipeline.entries import Entry, endpoint_model
+from evalharness.pipeline.events import Emit, Event
+from evalharness.pipeline.generating import Ask, Desk, Tally, generate, score_missing, wanted
+from evalharness.pipeline.plan import Plan
+from evalharness.pipeline.scoring import Scorer, metric_id
+from evalharness.pipeline.training import finished, train
+from evalharness.protocols import Metric, Model
+from evalharness.records import Dataset, TrainedModel
+from evalharness.store import MetricRow, Run, Store
+
+T = TypeVar("T")
+PACKAGES = ("evalh", "duckdb", "sacrebleu", "torch", "transformers", "peft", "openai")
+log = logging.getLogger("evalh")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended. `failures` maps an arm's label to why it has no (new) outputs."""
+
+    run_id: str
+    state: str
+    failures: Mapping[str, str]
+    tally: Tally
+
+
+@dataclass(slots=True)
+class _Work:
+    """One run in progress."""
+
+    plan: Plan
+    desk: Desk
+    emit: Emit
+    may_train: bool
+    device: asyncio.Lock = field(default_factory=asyncio.Lock)
+    trained: dict[str, TrainedModel] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+
+
+async def execute(plan: Plan, store: Store, emit: Emit, *, may_train: bool = True) -> Result:
+    """Do what is missing and store it as it comes; the run is stored as succeeded, failed or cancelled.
+
+    Without `may_train`, candidates that are not trained yet are left out and told. Raises StoreError if results
+    cannot be stored: nothing that cannot be kept is worth buying.
+    """
+    run_id = ulid()
+    await asyncio.to_thread(_begin, plan, store, run_id)
+    state = "cancelled"
+    try:
+        with store.writer() as writer:
+            work = _Work(plan, Desk(run_id, store, writer, Scorer(metric for metric in plan.loaded.metrics.values())), emit, may_train)
+            await _everything(work)
+        state = "failed" if work.failures else "succeeded"
+    except ExceptionGroup as group:
+        state = "failed"
+        raise _first(group) from group
+    finally:
+        store.finish_run(run_id, state)
+    return Result(run_id, state, work.failures, work.tally)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """What went wrong first, out of the groups that tasks wrap it in."""
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
+
+
+async def _everything(work: _Work) -> None:
+    entries = work.plan.entries
+    await asyncio.to_thread(_note_arms, work)
+    here = [entry for entry in entries if entry.local]
+    prompted = [entry for entry in entries if not entry.local and entry.training is None]
+    hosted = [entry for entry in entries if not entry.local and entry.training is not None]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_local(work, here))
+        for model, asks in _pools(work, prompted):
+            group.create_task(_generate(work, model, asks))
+        for entry in hosted:
+            group.create_task(_hosted(work, entry))
+    await asyncio.to_thread(_note_arms, work)
+
+
+async def _local(work: _Work, entries: Sequence[Entry]) -> None:
+    """Train one after the other, then answer for all arms that share a base in one pass."""
+    for entry in entries:
+        if entry.training is not None:
+            await _train(work, entry)
+    for model, asks in _pools(work, [entry for entry in entries if entry.training is None or entry.label in work.trained]):
+        await _generate(work, model, asks)
+
+
+async def _hosted(work: _Work, entry: Entry) -> None:
+    """Train elsewhere; serve only if something is still to be asked; release whatever happens."""
+    trained = await _train(work, entry)
+    if trained is None or entry.training is None:
+        return
+    runner = entry.training.runner
+    asks = _asks(work, entry, trained)
+    if not any([await asyncio.to_thread(wanted, ask, work.desk.store) for ask in asks]):
+        await _score(work, asks)
+        return
+    endpoint = await _guard(work, [entry.label], asyncio.to_thread(runner.serve, trained))
+    if endpoint is None:
+        return
+    try:
+        _, model = endpoint_model(endpoint, work.plan.loaded.root)
+        await _generate(work, model, [_worn(ask, endpoint.adapter) for ask in asks])
+    finally:
+        await asyncio.shield(asyncio.to_thread(runner.release, endpoint))
+
+
+async def _train(work: _Work, entry: Entry) -> TrainedModel | None:
+    training, store = entry.training, work.desk.store
+    assert training is not None  # only trained entries come here
+    if not work.may_train:
+        model = await asyncio.to_thread(finished, training, store)
+        if model is None:
+            work.failures[entry.label] = "is not trained yet; evalh train-and-score trains it"
+    elif training.runner.local:
+        async with work.device:
+            model = await _guard(work, [entry.label], train(training, store, work.desk.run_id, work.emit), "train")
+    else:
+        model = await _guard(work, [entry.label], train(training, store, work.desk.run_id, work.emit), "train")
+    if model is not None:
+        work.trained[entry.label] = model
+    return model
+
+
+def _pools(work: _Work, entries: Sequence[Entry]) -> list[tuple[Model, list[Ask]]]:
+    """Arms by the model instance that answers for them: equal pools share the first one's."""
+    pools: dict[tuple[str, str], tuple[Model, list[Ask]]] = {}
+    for entry in entries:
+        trained, adapter = work.trained.get(entry.label), None
+        if entry.training is not None and trained is not None:
+            endpoint = entry.training.runner.serve(trained)
+            adapter = endpoint.adapter
+            plugin, model = endpoint_model(endpoint, work.plan.loaded.root)
+        else:
+            assert entry.model is not None  # an entry has a model or a training
+            plugin, model = entry.plugin, entry.model
+        pool = pools.setdefault((plugin, model.pool), (model, []))
+        pool[1].extend(_worn(ask, adapter) for ask in _asks(work, entry, trained))
+    return list(pools.values())
+
+
+def _asks(work: _Work, entry: Entry, trained: TrainedModel | None) -> list[Ask]:
+    """The entry on the held-out rows and, where the best candidate is picked on dev, on those too."""
+    suite, splits = work.plan.loaded.suite, work.plan.splits
+    picks = suite.decide is not None and len(splits.dev) > 0 and sum(e.training is not None for e in work.plan.entries) > 1
+    sets: list[Dataset] = [splits.test, *([splits.dev] if picks and entry.training is not None else [])]
+    arm = entry.arm(trained)
+    return [Ask(entry.label, arm, each, entry.prompt, entry.examples, repeats=suite.repeats) for each in sets]
+
+
+def _worn(ask: Ask, adapter: str | None) -> Ask:
+    return Ask(ask.label, ask.arm, ask.dataset, ask.prompt, ask.examples, adapter, ask.repeats)
+
+
+async def _generate(work: _Work, model: Model, asks: Sequence[Ask]) -> None:
+    labels = list(dict.fromkeys(ask.label for ask in asks))
+    try:
+        if model.local:
+            async with work.device:
+                tally = await _guard(work, labels, generate(model, asks, work.desk, work.emit))
+        else:
+            tally = await _guard(work, labels, generate(model, asks, work.desk, work.emit))
+    finally:
+        await model.close()
+    if tally is not None:
+        work.tally = work.tally + tally
+        for label, failed in tally.labels.items():
+            if failed and failed == sum(len(ask.dataset) * ask.repeats for ask in asks if ask.label == label):
+                work.failures[label] = "every answer failed; `evalh report` shows the first errors"
+
+
+async def _score(work: _Work, asks: Sequence[Ask]) -> None:
+    for ask in asks:
+        work.tally.kept += len(ask.dataset) * ask.repeats
+        work.tally.scored += await asyncio.to_thread(score_missing, ask, work.desk, work.emit)
+
+
+async def _guard(work: _Work, labels: Sequence[str], step: Awaitable[T], stage: str = "generate") -> T | None:
+    """Await a step of these arms; its failure is theirs alone. A store that fails stops everything."""
+    try:
+        return await step
+    except StoreError:
+        raise
+    except EvalhError as error:
+        reason = str(error)
+    except Exception as error:  # a plug-in is anybody's code; the traceback goes to the log, the reason to the report
+        log.exception("%s failed for %s", stage, ", ".join(labels))
+        reason = f"{type(error).__name__}: {error}"
+    for label in labels:
+        work.failures[label] = reason
+        work.emit(Event("train" if stage == "train" else "generate", label, kind="warning", text=reason))
+    return None
+
+
+def _note_arms(work: _Work) -> None:
+    """Store which arms take part, those without a model as empty places."""
+    arms = []
+    for entry in work.plan.entries:
+        trained = work.trained.get(entry.label)
+        if entry.training is not None and trained is None:
+            trained = finished(entry.training, work.desk.store)
+        arms.append(entry.absent() if entry.training is not None and trained is None else entry.arm(trained))
+    errors = {arm.label: work.failures[arm.label] for arm in arms if arm.label in work.failures}
+    work.desk.store.put_arms(work.desk.run_id, work.plan.splits.test.id, arms, errors)
+
+
+def _begin(plan: Plan, store: Store, run_id: str) -> None:
+    loaded, splits = plan.loaded, plan.splits
+    run = Run(run_id, loaded.suite.name, loaded.text, _git_sha(loaded.root), _versions(), tuple(sys.argv), notes=splits.notes)
+    store.start_run(run)
+    for split in (splits.test, splits.dev):
+        if len(split):
+            store.put_dataset(split)
+    store.put_metrics(run_id, [_metric_row(label, metric) for label, metric in loaded.metrics.items()])
+
+
+def _metric_row(label: str, metric: Metric) -> MetricRow:
+    identity = metric.identity()
+    return MetricRow(
+        metric_id(metric), metric.name, metric.version, identity, metric.higher_is_better, metric.range, metric.kind, label
+    )  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages that decide numbers, as far as they are installed."""
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_sha(root: Path) -> str | None:
+    """The workspace's commit, if it is a git checkout and git is installed."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

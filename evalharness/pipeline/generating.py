@@ -1,0 +1,147 @@
+"""Asking models: what is not stored yet is asked, answered, scored and flushed; what is stored is kept.
+
+>>> done = await generate(model, asks, desk, silent)                                                  # doctest: +SKIP
+>>> done.asked, done.kept, done.failed                                                                # doctest: +SKIP
+(400, 0, 2)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from evalharness.ids import digest
+from evalharness.pipeline.events import Emit, Event
+from evalharness.pipeline.scoring import Scorer
+from evalharness.prompts import Prompt, render
+from evalharness.protocols import Model
+from evalharness.records import Arm, Dataset, Output, Reply, Request, Sample
+from evalharness.store import Store, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One arm on one data set: how each sample is put to the model."""
+
+    label: str
+    arm: Arm
+    dataset: Dataset
+    prompt: Prompt | None
+    examples: tuple[Sample, ...]
+    adapter: str | None = None
+    repeats: int = 1
+
+    def requests(self) -> Iterator[tuple[Request, Sample]]:
+        """Every request of this arm on this data set, in data order."""
+        for sample in self.dataset.samples:
+            messages = render(self.prompt, sample, self.examples)
+            for repeat in range(self.repeats):
+                key = output_id(self.arm.arm_id, sample.id, repeat)
+                yield Request(key, sample.id, messages, self.arm.sampling, self.adapter, repeat), sample
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where results go: the run, its store, the writer that flushes in groups, and the metrics."""
+
+    run_id: str
+    store: Store
+    writer: Writer
+    scorer: Scorer
+
+
+@dataclass(slots=True)
+class Tally:
+    """What generating did: outputs asked for now, kept from before, failed now; scores made now."""
+
+    asked: int = 0
+    kept: int = 0
+    failed: int = 0
+    scored: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Tally) -> Tally:
+        labels = {**self.labels, **other.labels}
+        return Tally(self.asked + other.asked, self.kept + other.kept, self.failed + other.failed, self.scored + other.scored, labels)
+
+
+def output_id(arm_id: str, sample_id: str, repeat: int) -> str:
+    """Hash of arm, sample and repeat."""
+    return digest([arm_id, sample_id, repeat])
+
+
+def wanted(ask: Ask, store: Store) -> list[tuple[Request, Sample]]:
+    """The requests whose outputs are not stored, or are stored as errors, which are tried again."""
+    known = store.known_outputs([ask.arm.arm_id], ask.dataset.id)
+    good = {key for key, output in known.items() if output.finish != "error"}
+    return [(request, sample) for request, sample in ask.requests() if request.output_id not in good]
+
+
+async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) -> Tally:
+    """Answer and score what is missing of all these arms in one pass over the model, then score what was kept.
+
+    Every request ends as a stored output: one that the model leaves unanswered is stored as an error.
+    """
+    tally = Tally()
+    open_requests: dict[str, tuple[Ask, Request, Sample]] = {}
+    done: dict[str, list[int]] = {}
+    for ask in asks:
+        missing = await asyncio.to_thread(wanted, ask, desk.store)
+        total = len(ask.dataset) * ask.repeats
+        tally.kept += total - len(missing)
+        done[_name(ask)] = [total - len(missing), total]
+        open_requests |= {request.output_id: (ask, request, sample) for request, sample in missing}
+        emit(Event("generate", ask.label, total - len(missing), total))
+    tally.asked = len(open_requests)
+    if open_requests:
+        _bind(model, asks)
+        async for reply in model.generate([request for _, request, _ in open_requests.values()]):
+            found = open_requests.pop(reply.output_id, None)
+            if found is None:
+                continue  # a second reply to the same request: the first one is stored
+            _take(reply, *found, desk, tally)
+            counts = done[_name(found[0])]
+            counts[0] += 1
+            emit(Event("generate", found[0].label, counts[0], counts[1]))
+        for key, found in open_requests.items():
+            _take(Reply(key, None, "error", error="the model gave no reply"), *found, desk, tally)
+    await asyncio.to_thread(desk.writer.flush)
+    for ask in asks:
+        tally.scored += await asyncio.to_thread(score_missing, ask, desk, emit)
+    return tally
+
+
+def _name(ask: Ask) -> str:
+    return f"{ask.label}/{ask.dataset.split}"
+
+
+def _bind(model: Model, asks: Sequence[Ask]) -> None:
+    """Let models that look answers up by position or id (recorded outputs) see the samples."""
+    bind = getattr(model, "bind", None)
+    if bind is not None:
+        bind([sample for ask in asks for sample in ask.dataset.samples])
+
+
+def _take(reply: Reply, ask: Ask, request: Request, sample: Sample, desk: Desk, tally: Tally) -> None:
+    output = Output(reply.output_id, ask.arm.arm_id, ask.dataset.id, sample.id, request.repeat, reply, desk.run_id)
+    desk.writer.put(output)
+    for score in desk.scorer.score(sample, output):
+        desk.writer.put(score)
+        tally.scored += 1
+    tally.failed += reply.error is not None
+    tally.labels[ask.label] = tally.labels.get(ask.label, 0) + (reply.error is not None)
+
+
+def score_missing(ask: Ask, desk: Desk, emit: Emit) -> int:
+    """Score stored outputs that a metric has not seen (a new metric, or another version of one). Returns how many."""
+    outputs = desk.store.outputs(ask.arm.arm_id, ask.dataset.id)
+    known = desk.store.known_scores(list(desk.scorer.metrics), [ask.arm.arm_id], ask.dataset.id)
+    samples = {sample.id: sample for sample in ask.dataset.samples}
+    missing = [(key, output) for key, output in desk.scorer.missing(outputs, known) if output.sample_id in samples]
+    for number, (key, output) in enumerate(missing, 1):
+        desk.writer.put(desk.scorer.one(key, samples[output.sample_id], output))
+        if number % 500 == 0 or number == len(missing):
+            emit(Event("score", ask.label, number, len(missing)))
+    desk.writer.flush()
+    return len(missing)

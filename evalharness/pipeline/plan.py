@@ -1,0 +1,118 @@
+"""What a run would do: which trainings, outputs and scores are missing, and what the test set can see. Spends nothing.
+
+>>> plan = make_plan(load_suite(Path("suites/tickets.yaml")), store, Path("results"))                 # doctest: +SKIP
+>>> [(arm.label, arm.missing) for arm in plan.arms]                                                   # doctest: +SKIP
+[('zero-shot', 400), ('few-shot', 400), ('tuned', None)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalharness.data import Splits, load
+from evalharness.errors import ConfigError, Problem
+from evalharness.pipeline.entries import Entry, entries
+from evalharness.pipeline.generating import Ask, wanted
+from evalharness.pipeline.training import Training, finished
+from evalharness.reading import LoadedSuite
+from evalharness.records import Dataset
+from evalharness.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ArmPlan:
+    """One arm's missing work. `missing` is None while its model is not trained: then all of `total` is to do."""
+
+    label: str
+    role: str
+    total: int
+    missing: int | None
+    characters: int
+    """Characters of the prompts that are still to be sent; about four of them make a token of English."""
+    local: bool
+
+    @property
+    def to_do(self) -> int:
+        return self.total if self.missing is None else self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """One training: finished before or not, its rows, and what an equal base took before (None if never)."""
+
+    label: str
+    runner: str
+    base: str
+    rows: int
+    done: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run of the suite needs, and what of it is missing."""
+
+    loaded: LoadedSuite
+    splits: Splits
+    entries: tuple[Entry, ...]
+    results: Path
+    trainings: tuple[TrainingPlan, ...]
+    arms: tuple[ArmPlan, ...]
+    visible: Mapping[str, float | None]
+    """Metric -> smallest difference (80% power) that the test set can see; None where only outputs can tell."""
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether every training and output is stored already."""
+        return all(training.done for training in self.trainings) and not any(arm.to_do for arm in self.arms)
+
+
+def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: bool = False) -> Plan:
+    """Read the data, check every training, and see what the store lacks.
+
+    Raises ConfigError with everything that the runners find wrong with their jobs.
+    """
+    splits = load(loaded.suite.data, loaded.root, loaded.suite.name)
+    found = entries(loaded, splits, results, rehearse=rehearse)
+    problems = [
+        Problem(str(loaded.path), f"candidates.{entry.label}", text)
+        for entry in found
+        if entry.training is not None
+        for text in entry.training.runner.check(entry.training.job)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    trainings = tuple(_training_plan(entry.training, store) for entry in found if entry.training)
+    arms = tuple(_arm_plan(entry, loaded, splits.test, store) for entry in found)
+    return Plan(loaded, splits, tuple(found), results, trainings, arms, _visible(loaded, splits))
+
+
+def _training_plan(training: Training, store: Store) -> TrainingPlan:
+    job = training.job
+    done = finished(training, store) is not None
+    return TrainingPlan(training.label, training.runner_name, job.base, len(job.train), done, store.usual_seconds(training.runner_name, job.base))
+
+
+def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) -> ArmPlan:
+    total = len(test) * loaded.suite.repeats
+    trained = None
+    if entry.training is not None:
+        trained = finished(entry.training, store)
+        if trained is None:
+            return ArmPlan(entry.label, entry.role, total, None, 0, entry.local)
+    ask = Ask(entry.label, entry.arm(trained), test, entry.prompt, entry.examples, repeats=loaded.suite.repeats)
+    missing = wanted(ask, store)
+    characters = sum(len(message.content) for request, _ in missing for message in request.messages)
+    return ArmPlan(entry.label, entry.role, total, len(missing), characters, entry.local)
+
+
+def _visible(loaded: LoadedSuite, splits: Splits) -> dict[str, float | None]:
+    from evalharness.stats import visible_difference
+
+    n = len(splits.test)
+    return {
+        name: visible_difference(n, loaded.suite.confidence) if metric.kind == "binary" else None
+        for name, metric in loaded.metrics.items()
+    }

@@ -1,0 +1,68 @@
+"""Outputs -> scores: every output gets one score per metric, the failed ones too.
+
+>>> scorer = Scorer([("exact_match", ExactMatch(ExactMatch.Options()))])                              # doctest: +SKIP
+>>> scorer.score(sample, output)[0].value                                                             # doctest: +SKIP
+1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+
+import numpy as np
+
+from evalharness.ids import digest
+from evalharness.protocols import Metric
+from evalharness.records import Output, Sample, Score
+
+
+class Scorer:
+    """The suite's metrics with their ids. `metrics` maps a metric's id to the metric."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics: Mapping[str, Metric] = {metric_id(metric): metric for metric in metrics}
+
+    def score(self, sample: Sample, output: Output) -> list[Score]:
+        """One score per metric. A failed output, or a metric that raises, scores as the metric's worst and says why."""
+        return [_score(metric_id, metric, sample, output) for metric_id, metric in self.metrics.items()]
+
+    def missing(self, outputs: Iterable[Output], known: Container[str]) -> Iterator[tuple[str, Output]]:
+        """(metric id, output) of the scores whose ids are not among the `known` ones."""
+        for output in outputs:
+            for key in self.metrics:
+                if score_id(key, output) not in known:
+                    yield key, output
+
+    def one(self, key: str, sample: Sample, output: Output) -> Score:
+        """The score of one output by the metric with this id."""
+        return _score(key, self.metrics[key], sample, output)
+
+
+def metric_id(metric: Metric) -> str:
+    """Hash of what decides the metric's number: name, version and options."""
+    return digest(metric.identity())
+
+
+def score_id(key: str, output: Output) -> str:
+    """Hash of the metric and of what it sees of the output."""
+    return digest([key, output.outcome_key])
+
+
+def _score(key: str, metric: Metric, sample: Sample, output: Output) -> Score:
+    stats, error = _stats(metric, sample, output)
+    value = float(metric.finish(np.array(stats), np.array(1.0)))
+    return Score(score_id(key, output), output.output_id, key, value, stats, error=error)
+
+
+def _stats(metric: Metric, sample: Sample, output: Output) -> tuple[tuple[float, ...], str | None]:
+    """The statistics of an output and, if it or the metric failed, why; then they are the worst ones."""
+    error = output.reply.error
+    if error is None:
+        try:
+            stats = tuple(map(float, metric.score(sample, output.reply)))
+            if np.isfinite(stats).all():
+                return stats, None
+            error = f"{metric.name}: the statistics are {stats}"
+        except Exception as caught:  # a metric is anybody's code: its failure is an outcome of this row, counted and shown
+            error = f"{metric.name}: {type(caught).__name__}: {caught}"
+    return tuple(map(float, metric.failed(sample))), error

@@ -1,0 +1,140 @@
+"""One training from intent to model: the intent is stored first, then looked for, and only then bought.
+
+    intent stored -> find -> (adopt | submit) -> poll ... -> model stored, resource closed
+
+A run that is killed anywhere goes on here: equal jobs have equal keys, so `find` sees what was already submitted.
+
+>>> await train(training, store, run_id, silent)                                                      # doctest: +SKIP
+TrainedModel(model='local/embedded', adapter='results/trainings/…/adapter', …)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evalharness.errors import TrainingFailed
+from evalharness.ids import digest
+from evalharness.pipeline.events import Emit, Event
+from evalharness.protocols import Runner
+from evalharness.records import FINAL, Handle, Job, Status, TrainedModel
+from evalharness.store import Resource, Store
+from evalharness.store import Training as TrainingRow
+from evalharness.store.rows import utc_now
+
+FIRST_POLL_S, LOCAL_POLL_S, HOSTED_POLL_S = 0.2, 1.0, 15.0
+"""Seconds between polls: the first, and the longest for local and for hosted jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A job and who does it, for the candidate with this label."""
+
+    label: str
+    runner_name: str
+    runner: Runner
+    job: Job
+
+
+def finished(training: Training, store: Store) -> TrainedModel | None:
+    """The stored model of an equal training, if it is still there (a local adapter may have been deleted)."""
+    row = store.training(training.job.training_id)
+    if row is None or row.state != "succeeded" or row.model is None:
+        return None
+    adapter = row.model.adapter
+    return row.model if adapter is None or Path(adapter).is_dir() else None
+
+
+async def train(training: Training, store: Store, run_id: str, emit: Emit) -> TrainedModel:
+    """Train, or adopt what was trained before; every state that is seen is stored.
+
+    Raises TrainingFailed with the runner's reason. Cancelled (Ctrl-C), it cancels a local job, which keeps its
+    last checkpoint; a hosted job goes on and is adopted by the next run.
+    """
+    if model := await asyncio.to_thread(finished, training, store):
+        emit(Event("train", training.label, kind="end", text="trained before"))
+        return model
+    training = await asyncio.to_thread(_this_attempt, training, store)
+    handle = await asyncio.to_thread(_start, training, store, run_id)
+    try:
+        status = await _follow(training, handle, store, emit)
+    except asyncio.CancelledError:
+        if training.runner.local:
+            await asyncio.to_thread(training.runner.cancel, handle)
+        raise
+    await asyncio.to_thread(_settle, training, handle, status, store, run_id)
+    if status.state != "succeeded" or status.model is None:
+        raise TrainingFailed(status.error or status.detail or status.state)
+    emit(Event("train", training.label, status.step or 0, status.total_steps, kind="end", cost_usd=status.cost_usd))
+    return status.model
+
+
+def _this_attempt(training: Training, store: Store) -> Training:
+    """The job with its attempt's key: an attempt that failed was paid for, so the next one is a new intent.
+
+    Raises TrainingFailed where the last attempt says that another one would fail the same way.
+    """
+    key, attempt = training.job.key, 1
+    while rows := [row for row in store.resources(key) if row.state in {"failed", "hopeless"}]:
+        if rows[-1].state == "hopeless":
+            raise TrainingFailed(rows[-1].note)
+        key, attempt = digest([training.job.key, attempt]), attempt + 1
+    return replace(training, job=replace(training.job, key=key))
+
+
+def _ledger(training: Training, run_id: str, state: str, handle: Handle | None = None, note: str = "") -> Resource:
+    job = training.job
+    closed = utc_now() if state not in {"intent", "open"} else None
+    return Resource(
+        digest(["training", job.key]), "training", training.runner_name, job.key, state,
+        handle.provider_id if handle else None, closed=closed, run_id=run_id, note=note,
+    )  # fmt: skip
+
+
+def _start(training: Training, store: Store, run_id: str) -> Handle:
+    store.put_resource(_ledger(training, run_id, "intent"))
+    store.put_training(_row(training, Status("queued"), run_id))
+    handle = training.runner.find(training.job) or training.runner.submit(training.job)
+    store.put_resource(_ledger(training, run_id, "open", handle))
+    return handle
+
+
+async def _follow(training: Training, handle: Handle, store: Store, emit: Emit) -> Status:
+    """Poll until the job is over; new loss points are stored as they come."""
+    pause, longest = FIRST_POLL_S, LOCAL_POLL_S if training.runner.local else HOSTED_POLL_S
+    stored = 0
+    while True:
+        status = await asyncio.to_thread(training.runner.poll, handle)
+        if len(status.points) > stored:
+            await asyncio.to_thread(store.put_points, training.job.training_id, status.points)
+            stored = len(status.points)
+        emit(_progress(training.label, status))
+        if status.state in FINAL:
+            return status
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.3, longest)
+
+
+def _progress(label: str, status: Status) -> Event:
+    losses = [point.train_loss for point in status.points if point.train_loss is not None]
+    text = status.detail or status.state
+    loss = losses[-1] if losses else None
+    return Event("train", label, status.step or 0, status.total_steps, text, loss=loss, cost_usd=status.cost_usd)
+
+
+def _settle(training: Training, handle: Handle, status: Status, store: Store, run_id: str) -> None:
+    """Store how the job ended. The resource is closed last: until then a rerun polls the job again."""
+    store.put_points(training.job.training_id, status.points)
+    store.put_training(_row(training, status, run_id))
+    state = {"succeeded": "closed", "cancelled": "cancelled"}.get(status.state, "failed" if status.again else "hopeless")
+    store.put_resource(_ledger(training, run_id, state, handle, status.error or ""))
+
+
+def _row(training: Training, status: Status, run_id: str) -> TrainingRow:
+    job = training.job
+    data_id = digest([[[m.as_dict() for m in chat] for chat in side] for side in (job.train, job.dev)])
+    return TrainingRow(
+        job.training_id, training.runner_name, job.base, job.params, job.seed, data_id, status.state,
+        status.model, status.tokens, status.cost_usd, status.seconds, status.error, run_id,
+    )  # fmt: skip
