@@ -1,0 +1,121 @@
+"""What the embedded model practises in pretraining: conversations in which a prompt states a format and tickets are put into it.
+
+Prompts vary in field names, order, separators, date and amount formats and listed topics. Three quarters of the conversations have several turns, so
+that examples in a prompt are practised too. None of the demo's house conventions occurs, nor any of its order numbers.
+
+>>> next(conversations(0))[0]["role"]
+'system'
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from evalharness.embedded import phrases
+from evalharness.embedded.tickets import Ticket, order_number, say, ticket
+
+Message = dict[str, str]
+
+FIELDS = {"topic": ("topic", "queue"), "order": ("order", "number"), "date": ("date", "day"), "amount": ("amount", "total")}
+SEPARATORS = (" | ", "; ", " / ", ", ")
+DATES = ("YYYY-MM-DD", "DD.MM.YYYY", "MM/DD/YYYY", "YYYYMMDD")
+AMOUNTS = ("0.00 CUR", "CUR 0.00", "0,00 CUR")
+OPENINGS = ("Reply with one line: {}.", "Write {}.", "Fields: {}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One house's way of writing tickets down: what a system prompt states."""
+
+    fields: tuple[str, ...]
+    titles: tuple[str, ...]
+    separator: str
+    date: str
+    amount: str
+    names: dict[str, str]  # topic -> the name it has here
+    opening: str
+
+
+def draw_format(rng: random.Random, most: int) -> Format:
+    """A random format with one to `most` fields."""
+    fields = rng.sample(list(FIELDS), rng.randint(max(1, most - 2), most))
+    topics = rng.sample(list(phrases.NAMES), rng.randint(3, 6))
+    return Format(
+        fields=tuple(fields),
+        titles=tuple(rng.choice(FIELDS[field]) for field in fields),
+        separator=rng.choice(SEPARATORS),
+        date=rng.choice(DATES),
+        amount=rng.choice(AMOUNTS),
+        names={topic: rng.choice(phrases.NAMES[topic]) for topic in topics},
+        opening=rng.choice(OPENINGS),
+    )
+
+
+def prompt(form: Format) -> str:
+    """The system prompt that states a format; it mentions only what the format's fields need."""
+    lines = [form.opening.format(form.separator.join(form.titles))]
+    for field, title in zip(form.fields, form.titles, strict=True):
+        if field == "topic":
+            lines.append(f"{title}: {', '.join(form.names.values())}.")
+        elif field == "date":
+            lines.append(f"{title}: {form.date}.")
+        elif field == "amount":
+            lines.append(f"{title}: {form.amount}.")
+    return "\n".join(lines)
+
+
+def answer(form: Format, item: Ticket) -> str:
+    """The line that the format asks for."""
+    whole, cents = divmod(item.cents, 100)
+    number = f"{whole}.{cents:02d}".replace(".", form.amount.strip("CUR 0") or ".")
+    values = {
+        "topic": form.names[item.topics[0]],
+        "order": item.order,
+        "date": form.date.replace("YYYY", str(item.year)).replace("MM", f"{item.month:02d}").replace("DD", f"{item.day:02d}"),
+        "amount": f"{item.currency} {number}" if form.amount.startswith("CUR") else f"{number} {item.currency}",
+    }
+    return form.separator.join(values[field] for field in form.fields)
+
+
+def practice_ticket(rng: random.Random, form: Format, split: str) -> Ticket:
+    """A complete ticket from the pretraining bucket, with any aside: here they mean nothing."""
+    item = ticket(rng, split, tuple(form.names))
+    asides = phrases.CALM + phrases.ABROAD + phrases.ANGRY
+    return replace(item, aside=rng.choice(asides) if rng.random() < 0.4 else "")
+
+
+def copying(rng: random.Random) -> list[Message]:
+    """Repeat what is said: the first lesson, from which a small model learns to copy."""
+    turns: list[Message] = [{"role": "system", "content": "Repeat."}]
+    for _ in range(rng.randint(1, 3)):
+        words = [rng.choice((order_number(rng, "pretrain"), str(rng.randrange(10_000)), rng.choice(phrases.PEOPLE))) for _ in range(rng.randint(1, 4))]
+        text = rng.choice((" ", ", ", " | ")).join(words)
+        turns += [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+    return turns
+
+
+def conversation(rng: random.Random, most: int = 4, shots: int = 4, split: str = "pretrain") -> list[Message]:
+    """A system prompt and one to `shots` + 1 tickets with their answers, in chat form."""
+    form = draw_format(rng, most)
+    turns: list[Message] = [{"role": "system", "content": prompt(form)}]
+    for _ in range(rng.randint(1, shots + 1)):
+        item = practice_ticket(rng, form, split)
+        turns += [{"role": "user", "content": say(rng, item)}, {"role": "assistant", "content": answer(form, item)}]
+    return turns
+
+
+def conversations(seed: int, total: int = 100_000) -> Iterator[list[Message]]:
+    """An endless stream: copying and single fields first, all four fields from a third of `total` on."""
+    rng = random.Random(f"pretrain-{seed}")
+    number = 0
+    while True:
+        progress = number / total
+        number += 1
+        if rng.random() < (0.3 if progress < 0.1 else 0.03):
+            yield copying(rng)
+        elif progress < 0.15:
+            yield conversation(rng, most=rng.choice((1, 1, 2)))
+        else:
+            yield conversation(rng, most=rng.choice((2, 4, 4) if progress < 0.35 else (2, 4, 4, 4, 4)))
