@@ -18,6 +18,7 @@ from typing import Any
 from evalharness.errors import StoreError
 from evalharness.store.answers import Answers
 from evalharness.store.data import Data
+from evalharness.store.database import Database
 from evalharness.store.rows import KnownOutput, MetricRow, Resource, Run, RunArm, Training, Usage, VerdictRow
 from evalharness.store.runs import Runs
 from evalharness.store.tables import ERROR, MISSING, OK, TRUNCATED, ScoreTable, Tables
@@ -63,11 +64,13 @@ class Store(Data, Runs, Trainings, Answers, Tables):
         """
         import duckdb
 
-        with self.reading(sandbox=True) as con:
-            try:
+        try:
+            with Database(self.path, wait_s=self.wait_s).reading() as con:  # in an engine of its own, locked for good
+                con.execute("SET enable_external_access = false")
+                con.execute("SET lock_configuration = true")
                 result = con.execute(query)
                 names = [column[0] for column in result.description or ()]
                 rows = result.fetchall()
-            except duckdb.Error as error:
-                raise StoreError(f"sql: {error}") from error
+        except duckdb.Error as error:
+            raise StoreError(f"sql: {error}") from error
         return names, [tuple(decode(value) if isinstance(value, str) else value for value in row) for row in rows]

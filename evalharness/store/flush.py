@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHANGED = """
-SELECT o.output_id, o.block FROM outputs o JOIN new_outputs n ON n.block = o.block AND n.output_id = o.output_id
+SELECT o.block, o.output_id FROM outputs o JOIN new_outputs n ON n.block = o.block AND n.output_id = o.output_id
 WHERE n.outcome_key <> o.outcome_key
 """
-_DROP_STALE_SCORES = """
-DELETE FROM scores USING changed_outputs o WHERE scores.block = o.block AND scores.output_id = o.output_id;
-DELETE FROM scores WHERE other_output_id IN (SELECT output_id FROM changed_outputs)
+_DROP_STALE_SCORES = f"""
+CREATE TEMP TABLE changed AS {_CHANGED};
+DELETE FROM scores USING changed c WHERE scores.block = c.block AND scores.output_id = c.output_id;
+DELETE FROM scores WHERE other_output_id IN (SELECT output_id FROM changed);
+DROP TABLE changed
 """
 _REPLACE_OUTPUTS = """
 DELETE FROM outputs USING new_outputs n WHERE outputs.block = n.block AND outputs.output_id = n.output_id;
@@ -57,9 +59,7 @@ def _write_outputs(con: duckdb.DuckDBPyConnection, outputs: Sequence[Output]) ->
     pairs = _blocks(con, {(output.arm_id, output.dataset_id) for output in outputs})
     blocks = {output.output_id: pairs[output.arm_id, output.dataset_id] for output in outputs}
     con.register("new_outputs", _output_table(outputs, blocks))
-    changed = con.sql(_CHANGED).to_arrow_table()
-    if len(changed):
-        con.register("changed_outputs", changed)
+    if con.execute(f"{_CHANGED} LIMIT 1").fetchone():
         con.execute(_DROP_STALE_SCORES)
     con.execute(_REPLACE_OUTPUTS)
     return blocks

@@ -3,7 +3,7 @@
 >>> with store.writer() as writer:
 ...     writer.put(output, score)
 
-A flush happens at 200 rows, after 2 seconds, or at the end, in a thread of its own. It is stored whole or not at all,
+A flush happens at 200 rows of a table, after 2 seconds, or at the end, in a thread of its own. It is stored whole or not at all,
 and writing the same records again changes nothing.
 """
 
@@ -18,7 +18,7 @@ from evalharness.store.database import Database
 from evalharness.store.flush import write
 
 ROWS, SECONDS, CHARACTERS = 200, 2.0, 16_000_000
-"""A flush is due when this much waits: rows, seconds since the oldest row, characters of text."""
+"""A flush is due when this much waits: rows of one table, seconds since the oldest row, characters of text."""
 FULL_ROWS, FULL_CHARACTERS = 50_000, 128_000_000
 """`put` blocks while this much waits: what is produced faster than the disk takes it must not fill the memory."""
 
@@ -50,7 +50,7 @@ class _Waiting:
 
     @property
     def due(self) -> bool:
-        return len(self) >= ROWS or self.characters >= CHARACTERS or (len(self) > 0 and self.age >= SECONDS)
+        return max(len(self.outputs), len(self.scores)) >= ROWS or self.characters >= CHARACTERS or (len(self) > 0 and self.age >= SECONDS)
 
     @property
     def age(self) -> float:
