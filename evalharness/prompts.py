@@ -88,7 +88,7 @@ def variables(prompt: Prompt) -> frozenset[str]:
         return _names(prompt.text)
     except TemplateSyntaxError as error:
         where = f"{prompt.source}:{error.lineno}" if prompt.source else ""
-        found = f"the template has an error in line {error.lineno}: {error.message}"
+        found = f"the template has an error in line {error.lineno}: {(error.message or '').rstrip('.')}"
         raise ConfigError([Problem(where, "", found, "Templates are written in Jinja2, e.g. {{ input }}")]) from None
 
 

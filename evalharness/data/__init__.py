@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from evalharness.data.files import Faults, Row, read_lines, read_rows
 from evalharness.data.leaks import find_leaks, input_key, refuse
 from evalharness.data.paths import display, resolve_all
-from evalharness.data.rows import field_names, group_of, sample_of
+from evalharness.data.rows import Unfit, field_names, group_of, sample_of
 from evalharness.data.split import Side, choose, side
 from evalharness.errors import DataError, Problem
 from evalharness.records import Dataset, Sample
@@ -57,12 +58,15 @@ def load(spec: DataSpec, root: Path, name: str = "") -> Splits:
 
 
 def template_fields(spec: DataSpec, root: Path) -> frozenset[str]:
-    """What a prompt may name, by the first held-out row. Raises as `load` does where that row cannot be read."""
+    """What a prompt may name, by the first 100 held-out rows. Raises as `load` does where those cannot be read."""
     files = resolve_all(spec, root)
     faults = Faults()
-    row = next(_rows(files.get("test") or files["file"], faults), None)
+    rows = list(islice(_rows(files.get("test") or files["file"], faults), 100))
     faults.check()
-    return field_names(row, spec) if row is not None else frozenset({"input"})
+    try:
+        return frozenset({"input"}).union(*(field_names(row, spec) for row in rows))
+    except Unfit as unfit:
+        raise DataError([Problem(rows[0].file, "", unfit.found, unfit.fix)]) from None
 
 
 def _rows(columns: Mapping[str, tuple[Path, ...]], faults: Faults) -> Iterator[Row]:

@@ -129,10 +129,10 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _parse(text: str, name: str, line: int, faults: Faults) -> Any:
-    """The JSON value, or None after a fault (no row is None)."""
+def _parse(text: str, name: str, line: int, faults: Faults) -> Iterator[Any]:
+    """The JSON value, or nothing after a fault."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        yield json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
         faults.add(name, line, f"is not JSON: {error.msg} at {where}")
@@ -140,13 +140,12 @@ def _parse(text: str, name: str, line: int, faults: Faults) -> Any:
         faults.add(name, line, "is nested too deeply")
     except ValueError as error:
         faults.add(name, line, f"is not JSON: {error}")
-    return None
 
 
 def _row(value: Any, name: str, line: int, faults: Faults) -> Iterator[Row]:
     if isinstance(value, dict):
         yield Row(value, name, line)
-    elif value is not None:
+    else:
         faults.add(name, line, f"expected an object, found {json.dumps(value)[:40]}", 'A row looks like {"input": "...", "target": "..."}')
 
 
@@ -154,22 +153,24 @@ def _jsonl(path: Path, name: str, faults: Faults) -> Iterator[Row]:
     with _open(path) as file:
         for number, text in _decoded(file, name, faults):
             if text.strip():
-                yield from _row(_parse(text, name, number, faults), name, number, faults)
+                for value in _parse(text, name, number, faults):
+                    yield from _row(value, name, number, faults)
 
 
 def _json(path: Path, name: str, faults: Faults) -> Iterator[Row]:
     with _open(path) as file:
         content = file.read()
     try:
-        rows = _parse(content.decode("utf-8-sig"), name, 0, faults)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         faults.add(name, content.count(b"\n", 0, error.start) + 1, f"byte {error.start + 1} of the file is not UTF-8", _UTF8)
         return
-    if isinstance(rows, list):
+    for rows in _parse(text, name, 0, faults):
+        if not isinstance(rows, list):
+            faults.add(name, 0, "expected a list of rows", "For one object a line, name the file .jsonl")
+            continue
         for number, value in enumerate(rows, 1):
-            yield from _row("null" if value is None else value, name, number, faults)
-    elif rows is not None:
-        faults.add(name, 0, "expected a list of rows", "For one object a line, name the file .jsonl")
+            yield from _row(value, name, number, faults)
 
 
 def _csv(path: Path, name: str, faults: Faults, delimiter: str = ",") -> Iterator[Row]:

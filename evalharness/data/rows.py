@@ -21,7 +21,7 @@ _ANSWERS = ("target", "completion", "messages")
 _ROLES = ("system", "user", "assistant")
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """A row that cannot be a sample: what was found, what to do."""
 
     def __init__(self, found: str, fix: str = "") -> None:
@@ -45,7 +45,7 @@ def sample_of(row: Row, spec: DataSpec, faults: Faults, *, strict: bool, occurre
             source=row.where,
             occurrence=occurrence,
         )
-    except _Unfit as unfit:
+    except Unfit as unfit:
         faults.add(row.file, row.line, unfit.found, unfit.fix)
         return None
 
@@ -77,29 +77,31 @@ def _value(row: Row, spec: DataSpec, name: str) -> Any:
     if missing := [column for column in columns if column not in row.values]:
         there = ", ".join(str(column) for column in list(row.values)[:20]) or "none"
         fix = f"Columns: {there}. {_EXAMPLE}; for other names write data.fields: {{{name}: COLUMN}}"
-        raise _Unfit(f"there is no {missing[0]!r}", fix)
+        raise Unfit(f"there is no {missing[0]!r}", fix)
     values = [row.values[column] for column in columns]
     return values if len(values) > 1 else values[0]
 
 
 def _required(value: Any, name: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise _Unfit(f"{name!r} is empty", "Fill it or take the row out")
+        raise Unfit(f"{name!r} is empty", "Fill it or take the row out")
     return _text(value, name)
 
 
 def _text(value: Any, name: str) -> str:
-    """A scalar as text. Numbers and booleans as JSON writes them; a lone surrogate cannot be stored and is unfit."""
+    """A scalar as text. Numbers and booleans as JSON writes them; what no store or tokenizer takes is unfit."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, datetime.date | datetime.time | decimal.Decimal):
         return str(value)
     if not isinstance(value, str):
-        raise _Unfit(f"{name!r} is {_kind(value)}, expected text")
+        raise Unfit(f"{name!r} is {_kind(value)}, expected text")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _Unfit(f"{name!r} holds half of a surrogate pair", "Write the character itself or both \\u escapes") from None
+        raise Unfit(f"{name!r} holds half of a surrogate pair", "Write the character itself or both \\u escapes") from None
+    if "\0" in value:
+        raise Unfit(f"{name!r} holds a NUL character", "Take it out")
     return value
 
 
@@ -114,29 +116,29 @@ def _targets(value: Any, name: str) -> tuple[str, ...]:
         return (_required(value, name),)
     targets = tuple(_text(each, name) for each in value if each is not None and each != "")
     if not any(target.strip() for target in targets):
-        raise _Unfit(f"{name!r} is empty", "Fill it or take the row out")
+        raise Unfit(f"{name!r} is empty", "Fill it or take the row out")
     return targets
 
 
 def _chat(value: Any) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """All turns but the last are the input, the last (assistant) one is the target."""
     if not isinstance(value, list) or not value:
-        raise _Unfit(f"'messages' is {_kind(value) if value else 'empty'}, expected turns", 'A turn is {"role": "user", "content": "..."}')
+        raise Unfit(f"'messages' is {_kind(value) if value else 'empty'}, expected turns", 'A turn is {"role": "user", "content": "..."}')
     turns = [_turn(turn, i) for i, turn in enumerate(value)]
     if turns[-1].role != "assistant":
-        raise _Unfit(f"the last turn is of the {turns[-1].role}", "End with the assistant's turn: it is the target")
+        raise Unfit(f"the last turn is of the {turns[-1].role}", "End with the assistant's turn: it is the target")
     if not any(turn.role == "user" for turn in turns):
-        raise _Unfit("no turn is of the user", "Put the question before the assistant's turn")
+        raise Unfit("no turn is of the user", "Put the question before the assistant's turn")
     if any(turn.role == "system" for turn in turns[1:]):
-        raise _Unfit("a system turn is not the first", "Put it first")
+        raise Unfit("a system turn is not the first", "Put it first")
     return tuple(turns[:-1]), (turns[-1].content,)
 
 
 def _turn(turn: Any, i: int) -> Message:
     if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-        raise _Unfit(f"'messages[{i}]' has no role", 'A turn is {"role": "user", "content": "..."}')
+        raise Unfit(f"'messages[{i}]' has no role", 'A turn is {"role": "user", "content": "..."}')
     if turn["role"] not in _ROLES:
-        raise _Unfit(f"'messages[{i}]' has the role {turn['role'][:40]!r}", f"Known: {', '.join(_ROLES)}")
+        raise Unfit(f"'messages[{i}]' has the role {turn['role'][:40]!r}", f"Known: {', '.join(_ROLES)}")
     return Message(turn["role"], _required(turn.get("content"), f"messages[{i}].content"))
 
 
@@ -170,7 +172,7 @@ def group_of(row: Row, spec: DataSpec, by: str, faults: Faults) -> str | None:
     """The value that keeps rows on one side of a split, or None after a fault."""
     try:
         return _required(_value(row, spec, by), by)
-    except _Unfit as unfit:
+    except Unfit as unfit:
         faults.add(row.file, row.line, unfit.found, unfit.fix)
         return None
 

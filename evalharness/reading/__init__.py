@@ -18,13 +18,13 @@ from evalharness.data.paths import data_root, display
 from evalharness.errors import ConfigError, Problem
 from evalharness.prompts import Prompt
 from evalharness.protocols import Metric
-from evalharness.reading.arms import Arms, Found, check_data
+from evalharness.reading.arms import Arms, Found, check_data, is_whole
 from evalharness.reading.plugins import At, Chosen
 from evalharness.reading.problems import explain
 from evalharness.reading.schema import json_schemas
 from evalharness.reading.verdicts import check_metrics, check_verdicts
 from evalharness.reading.yamlfile import parse, read_text
-from evalharness.spec import Suite, Trainer
+from evalharness.spec import DataSpec, Suite, Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,13 @@ def _check(raw: Mapping[str, Any], at: At, problems: list[Problem]) -> tuple[Fou
     found = Arms(raw, data, fields, at).check()
     problems.extend(found.problems)
     metrics = check_metrics(raw, at, problems)
-    problems.extend(check_verdicts(raw, metrics, data.slices if data is not None else None, at))
+    problems.extend(check_verdicts(raw, metrics, _slices(raw, data), at))
     return found, metrics or {}
+
+
+def _slices(raw: Mapping[str, Any], data: DataSpec | None) -> tuple[str, ...] | None:
+    """The fields to slice by; None where they are wrong themselves, so that no rule is blamed for it."""
+    return data.slices if data is not None and is_whole(data, raw["data"]) else None
 
 
 def _loaded(suite: Suite, path: Path, text: str, at: At, found: Found, metrics: Mapping[str, Metric]) -> LoadedSuite:

@@ -35,11 +35,19 @@ class Found:
 
 
 def piece(model: type[_Model], value: object) -> _Model | None:
-    """A part of the suite by itself, so that it is checked further though other parts are wrong; None if it is wrong."""
+    """A part of the suite by itself, without the keys that are wrong in it: one mistake hides no other. None if that is nothing."""
     try:
         return model.model_validate(value)
-    except ValidationError:
-        return None
+    except ValidationError as error:
+        wrong = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
+        if not wrong or not isinstance(value, Mapping) or not wrong & set(value):
+            return None
+        return piece(model, {key: each for key, each in value.items() if key not in wrong})
+
+
+def is_whole(part: BaseModel, value: object) -> bool:
+    """Whether no key of the value was wrong: nobody should be told that something is missing which is only misspelt."""
+    return isinstance(value, Mapping) and part.model_fields_set == set(value)
 
 
 def check_data(raw: Mapping[str, Any], at: At, problems: list[Problem]) -> tuple[DataSpec | None, frozenset[str] | None]:
@@ -64,6 +72,7 @@ class Arms:
     def __init__(self, raw: Mapping[str, Any], data: DataSpec | None, fields: frozenset[str] | None, at: At) -> None:
         self.raw, self.data, self.fields, self.at = raw, data, fields, at
         self.found = Found()
+        self._trainable = data is None or data.train is not None or data.file is not None or not is_whole(data, raw.get("data"))
         self._prompts: dict[str, Prompt | None] = {}
         self._trainers: dict[Path, Trainer | None] = {}
 
@@ -82,7 +91,7 @@ class Arms:
             self._outputs(label, arm.outputs, at.below("outputs"))
             return
         self._prompt(label, arm, at)
-        if arm.shots.n and self.data is not None and self.data.train is None and self.data.file is None:
+        if arm.shots.n and not self._trainable:
             self._tell(at.below("shots").problem("few-shot examples come from training rows, and there are none", "Add data.train"))
         if isinstance(arm, ArmSpec):
             self._keep(self.found.models, label, take("models", arm.model, at.below("model"), self.found.problems))
@@ -134,7 +143,7 @@ class Arms:
         return f"data.fields calls it {renamed[0]!r}" if renamed else nearest(name, [*(self.fields or ()), "examples"])
 
     def _candidate(self, label: str, arm: CandidateSpec, at: At) -> None:
-        if self.data is not None and self.data.train is None and self.data.file is None:
+        if not self._trainable:
             self._tell(at.problem("a candidate needs training rows, and there are none", "Add data.train"))
         if isinstance(arm.train, Trainer):
             self._train(label, arm, arm.train, at.below("train"), at)
