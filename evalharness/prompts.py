@@ -145,7 +145,7 @@ def choose_examples(train: Sequence[Sample], n: int, seed: int) -> tuple[Sample,
 
     Raises ConfigError if there are fewer than n.
     """
-    different = {digest([[m.as_dict() for m in sample.messages], sample.targets]): sample for sample in train}
+    different = {digest([[m.as_dict() for m in sample.messages], sample.targets]): sample for sample in reversed(train)}
     if n > len(different):
         raise ConfigError([Problem("", "shots", f"{n} examples, but {len(different)} different training rows", "Lower it")])
     ranked = sorted(different, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())

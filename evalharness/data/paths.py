@@ -37,7 +37,7 @@ def expand(text: str) -> str:
 
 def display(path: Path) -> str:
     """The path as people read it: relative to the current folder where that is shorter."""
-    absolute = str(path.resolve())
+    absolute = os.path.abspath(path)
     return min(os.path.relpath(absolute), absolute, key=len)
 
 
