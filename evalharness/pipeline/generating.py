@@ -73,7 +73,7 @@ def output_id(arm_id: str, sample_id: str, repeat: int) -> str:
 
 def wanted(ask: Ask, store: Store) -> list[tuple[Request, Sample]]:
     """The requests whose outputs are not stored, or are stored as errors, which are tried again."""
-    known = store.known_outputs([ask.arm.arm_id], ask.dataset.id)
+    known = store.known_outputs([ask.arm.arm_id])
     good = {key for key, output in known.items() if output.finish != "error"}
     return [(request, sample) for request, sample in ask.requests() if request.output_id not in good]
 
@@ -136,7 +136,7 @@ def _take(reply: Reply, ask: Ask, request: Request, sample: Sample, desk: Desk, 
 def score_missing(ask: Ask, desk: Desk, emit: Emit) -> int:
     """Score stored outputs that a metric has not seen (a new metric, or another version of one). Returns how many."""
     outputs = desk.store.outputs(ask.arm.arm_id, ask.dataset.id)
-    known = desk.store.known_scores(list(desk.scorer.metrics), [ask.arm.arm_id], ask.dataset.id)
+    known = desk.store.known_scores(list(desk.scorer.metrics), [ask.arm.arm_id])
     samples = {sample.id: sample for sample in ask.dataset.samples}
     missing = [(key, output) for key, output in desk.scorer.missing(outputs, known) if output.sample_id in samples]
     for number, (key, output) in enumerate(missing, 1):

@@ -56,8 +56,8 @@ def write(con: duckdb.DuckDBPyConnection, outputs: Sequence[Output], scores: Seq
 
 
 def _write_outputs(con: duckdb.DuckDBPyConnection, outputs: Sequence[Output]) -> dict[str, int]:
-    pairs = _blocks(con, {(output.arm_id, output.dataset_id) for output in outputs})
-    blocks = {output.output_id: pairs[output.arm_id, output.dataset_id] for output in outputs}
+    arms = _blocks(con, {output.arm_id for output in outputs})
+    blocks = {output.output_id: arms[output.arm_id] for output in outputs}
     con.register("new_outputs", _output_table(outputs, blocks))
     if con.execute(f"{_CHANGED} LIMIT 1").fetchone():
         con.execute(_DROP_STALE_SCORES)
@@ -65,12 +65,12 @@ def _write_outputs(con: duckdb.DuckDBPyConnection, outputs: Sequence[Output]) ->
     return blocks
 
 
-def _blocks(con: duckdb.DuckDBPyConnection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """(arm id, dataset id) -> block number; new pairs get the next numbers."""
-    known = {(arm_id, dataset_id): block for block, arm_id, dataset_id in con.execute("SELECT * FROM blocks").fetchall()}
-    for arm_id, dataset_id in sorted(pairs - known.keys()):
-        known[arm_id, dataset_id] = len(known) + 1
-        con.execute("INSERT INTO blocks VALUES (?, ?, ?)", [known[arm_id, dataset_id], arm_id, dataset_id])
+def _blocks(con: duckdb.DuckDBPyConnection, arm_ids: Collection[str]) -> dict[str, int]:
+    """arm id -> block number; new arms get the next numbers."""
+    known: dict[str, int] = dict(con.execute("SELECT arm_id, block FROM blocks").fetchall())
+    for arm_id in sorted(arm_ids - known.keys()):
+        known[arm_id] = len(known) + 1
+        con.execute("INSERT INTO blocks VALUES (?, ?)", [known[arm_id], arm_id])
     return known
 
 

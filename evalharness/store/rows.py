@@ -32,16 +32,21 @@ class Run:
     state: str = "running"
     started: datetime = field(default_factory=utc_now)
     finished: datetime | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunArm:
-    """An arm as it took part in a run: `arm` carries that run's label, role and training."""
+    """An arm as it took part in a run: `arm` carries that run's label, role and training.
+
+    `error` says why it has no (new) outputs, if it has none.
+    """
 
     run_id: str
     dataset_id: str
     position: int
     arm: Arm
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from evalharness.store.database import Database
 from evalharness.store.rows import MetricRow, Run, RunArm, VerdictRow, utc_now
 from evalharness.store.text import decode, decode_or_none, encode, encode_or_none, from_json, to_json
 
-_RUN = "run_id, suite_name, suite_yaml, git_sha, versions, argv, state, started, finished"
+_RUN = "run_id, suite_name, suite_yaml, git_sha, versions, argv, state, started, finished, notes"
 
 
 def to_utc(time: datetime | None) -> datetime | None:
@@ -35,9 +35,9 @@ class Runs(Database):
     def start_run(self, run: Run) -> None:
         """Store a run that begins."""
         texts = [encode(run.suite_name), encode(run.suite_yaml), encode_or_none(run.git_sha), to_json(run.versions), to_json(run.argv)]
-        row = [run.run_id, *texts, run.state, to_utc(run.started), to_utc(run.finished)]
+        row = [run.run_id, *texts, run.state, to_utc(run.started), to_utc(run.finished), to_json(run.notes)]
         with self.writing() as con:
-            con.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            con.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def finish_run(self, run_id: str, state: str) -> None:
         """Store how a run ended (succeeded, failed, cancelled), and when."""
@@ -62,20 +62,23 @@ class Runs(Database):
             row = con.execute(f"SELECT {_RUN} FROM runs WHERE run_id = ?", [run_id]).fetchone()
         return _run(row) if row else None
 
-    def put_arms(self, run_id: str, dataset_id: str, arms: Sequence[Arm]) -> None:
-        """Store the arms that a run compares on a dataset, in order; replaces what was stored for that run and dataset."""
+    def put_arms(self, run_id: str, dataset_id: str, arms: Sequence[Arm], errors: Mapping[str, str] | None = None) -> None:
+        """Store the arms that a run compares on a dataset, in order; replaces what was stored for that run and dataset.
+
+        `errors` maps the labels of arms that failed to why they did.
+        """
         with self.writing() as con:
             con.execute("DELETE FROM run_arms WHERE run_id = ? AND dataset_id = ? AND position >= ?", [run_id, dataset_id, len(arms)])
             for position, arm in enumerate(arms):
                 named = [encode(arm.label), arm.role, arm.training_id]
                 hashed = [to_json(arm.model), to_json(arm.prompt), to_json(_sampling(arm.sampling))]
                 con.execute("INSERT OR REPLACE INTO arms VALUES (?, ?, ?, ?, ?, ?, ?)", [arm.arm_id, *named, *hashed])
-                part = [run_id, dataset_id, position, arm.arm_id, *named]
-                con.execute("INSERT OR REPLACE INTO run_arms VALUES (?, ?, ?, ?, ?, ?, ?)", part)
+                part = [run_id, dataset_id, position, arm.arm_id, *named, encode_or_none((errors or {}).get(arm.label))]
+                con.execute("INSERT OR REPLACE INTO run_arms VALUES (?, ?, ?, ?, ?, ?, ?, ?)", part)
 
     def run_arms(self, run_id: str) -> list[RunArm]:
         """The arms of a run, by dataset and in the order they were given."""
-        columns = "r.run_id, r.dataset_id, r.position, r.arm_id, r.label, r.role, r.training_id, a.model, a.prompt, a.sampling"
+        columns = "r.run_id, r.dataset_id, r.position, r.arm_id, r.label, r.role, r.training_id, a.model, a.prompt, a.sampling, r.error"
         sql = f"SELECT {columns} FROM run_arms r JOIN arms a USING (arm_id) WHERE r.run_id = ? ORDER BY r.dataset_id, r.position"
         with self.reading() as con:
             rows = con.execute(sql, [run_id]).fetchall()
@@ -116,10 +119,10 @@ class Runs(Database):
 
 
 def _run(row: tuple[Any, ...]) -> Run:
-    run_id, name, yaml, sha, versions, argv, state, started, finished = row
+    run_id, name, yaml, sha, versions, argv, state, started, finished, notes = row
     return Run(
         run_id, decode(name), decode(yaml), decode_or_none(sha), from_json(versions), tuple(from_json(argv)), state,
-        started.replace(tzinfo=UTC), from_utc(finished),
+        started.replace(tzinfo=UTC), from_utc(finished), tuple(from_json(notes)),
     )  # fmt: skip
 
 
@@ -128,11 +131,11 @@ def _sampling(s: Sampling) -> dict[str, object]:
 
 
 def _run_arm(row: tuple[Any, ...]) -> RunArm:
-    run_id, dataset_id, position, arm_id, label, role, training_id, model, prompt, sampling = row
+    run_id, dataset_id, position, arm_id, label, role, training_id, model, prompt, sampling, error = row
     settings = from_json(sampling)
     decoding = Sampling(**{**settings, "stop": tuple(settings["stop"])})
     arm = Arm(arm_id, decode(label), role, from_json(model), from_json(prompt), decoding, training_id)
-    return RunArm(run_id, dataset_id, position, arm)
+    return RunArm(run_id, dataset_id, position, arm, decode_or_none(error))
 
 
 def _verdict(row: tuple[Any, ...]) -> VerdictRow:

@@ -60,11 +60,11 @@ class Tables(Database):
         """
         metric_ids = list(dict.fromkeys(metric_ids))
         with self.reading() as con:
-            blocks = find_blocks(con, arm_ids, dataset_id)
+            blocks = find_blocks(con, arm_ids)
             samples = con.execute(
                 "SELECT sample_id, cluster, slices FROM samples WHERE dataset_id = ? ORDER BY position", [dataset_id]
             ).fetchall()
-            other = find_blocks(con, [other_arm_id], dataset_id) if other_arm_id is not None else None
+            other = find_blocks(con, [other_arm_id]) if other_arm_id is not None else None
             outputs = con.sql(_OUTPUTS.format(where=among(blocks, "o.block")), params=[dataset_id]).to_arrow_table()
             condition = f"{among(blocks, 'c.block')} AND {among(blocks, 'o.block')} AND {_other(other)}"
             scores = con.sql(_SCORES.format(where=condition), params=[dataset_id, metric_ids]).to_arrow_table()

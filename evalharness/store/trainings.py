@@ -39,6 +39,13 @@ class Trainings(Database):
             row = con.execute(f"SELECT {_TRAINING} FROM trainings WHERE training_id = ?", [training_id]).fetchone()
         return _training(row) if row else None
 
+    def usual_seconds(self, runner: str, base: str) -> float | None:
+        """Median seconds of the finished trainings of this base by this runner; None if there is none."""
+        sql = "SELECT median(seconds) FROM trainings WHERE runner = ? AND base = ? AND state = 'succeeded'"
+        with self.reading() as con:
+            row = con.execute(sql, [runner, encode(base)]).fetchone()
+        return row[0] if row else None
+
     def put_points(self, training_id: str, points: Sequence[Point]) -> None:
         """Store a training's logged points; a point of a known step replaces it."""
         import pyarrow as pa

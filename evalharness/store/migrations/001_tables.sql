@@ -6,7 +6,8 @@ CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
 
 CREATE TABLE runs (
     run_id VARCHAR PRIMARY KEY, suite_name VARCHAR NOT NULL, suite_yaml VARCHAR NOT NULL, git_sha VARCHAR,
-    versions VARCHAR NOT NULL, argv VARCHAR NOT NULL, state VARCHAR NOT NULL, started TIMESTAMP NOT NULL, finished TIMESTAMP
+    versions VARCHAR NOT NULL, argv VARCHAR NOT NULL, state VARCHAR NOT NULL, started TIMESTAMP NOT NULL, finished TIMESTAMP,
+    notes VARCHAR NOT NULL
 );
 
 CREATE TABLE datasets (
@@ -45,12 +46,12 @@ CREATE TABLE arms (
 -- Which arm took part in which run, under which label: labels may change from run to run, the arm's hash does not.
 CREATE TABLE run_arms (
     run_id VARCHAR, dataset_id VARCHAR, position INTEGER, arm_id VARCHAR NOT NULL, label VARCHAR NOT NULL, role VARCHAR NOT NULL,
-    training_id VARCHAR, PRIMARY KEY (run_id, dataset_id, position)
+    training_id VARCHAR, error VARCHAR, PRIMARY KEY (run_id, dataset_id, position)
 );
 
--- A block is what one arm answered on one dataset. Its number rises with time, so the rows of a block lie together in the
+-- A block is what one arm answered, on whatever dataset: a row that is added to a test set leaves the others answered. Its number rises with time, so the rows of a block lie together in the
 -- file and DuckDB's min-max statistics skip all other blocks: finding 200 rows among ten million scores took 10 ms, not 450.
-CREATE TABLE blocks (block INTEGER PRIMARY KEY, arm_id VARCHAR NOT NULL, dataset_id VARCHAR NOT NULL);
+CREATE TABLE blocks (block INTEGER PRIMARY KEY, arm_id VARCHAR NOT NULL UNIQUE);
 
 CREATE TABLE outputs (
     block INTEGER NOT NULL, output_id VARCHAR NOT NULL, arm_id VARCHAR NOT NULL, dataset_id VARCHAR NOT NULL, sample_id VARCHAR NOT NULL,
