@@ -109,7 +109,7 @@ def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) ->
 
 
 def _visible(loaded: LoadedSuite, splits: Splits) -> dict[str, float | None]:
-    from evalharness.stats import visible_difference
+    from evalharness.stats.plan import visible_difference
 
     n = len(splits.test)
     return {
