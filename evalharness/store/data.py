@@ -7,6 +7,7 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from evalharness.errors import StoreError
@@ -27,15 +28,16 @@ class Data(Database):
 
         Clusters, slices, fields and sources are outside the id: when they changed, the newest ones stay.
         """
-        row = [dataset.id, encode(dataset.name), dataset.split, encode(dataset.source), len(dataset), _details(dataset)]
+        dataset_id, details = dataset.id, _details(dataset)
+        row = [dataset_id, encode(dataset.name), dataset.split, encode(dataset.source), len(dataset), details]
         with self.writing() as con:
-            known = con.execute("SELECT details FROM datasets WHERE dataset_id = ?", [dataset.id]).fetchone()
+            known = con.execute("SELECT details FROM datasets WHERE dataset_id = ?", [dataset_id]).fetchone()
             con.execute("INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?, ?, ?)", row)
-            if known != (_details(dataset),):
-                con.execute("DELETE FROM samples WHERE dataset_id = ?", [dataset.id])
-                con.register("new_samples", _table(dataset))
+            if known != (details,):
+                con.execute("DELETE FROM samples WHERE dataset_id = ?", [dataset_id])
+                con.register("new_samples", _table(dataset_id, dataset.samples))
                 con.execute("INSERT INTO samples BY NAME SELECT * FROM new_samples")
-        return dataset.id
+        return dataset_id
 
     def dataset(self, dataset_id: str) -> Dataset:
         """The dataset with its samples in order. Raises StoreError if it is not stored."""
@@ -52,13 +54,12 @@ def _details(dataset: Dataset) -> str:
     return digest([[s.source, s.cluster, dict(s.slices), dict(s.fields)] for s in dataset.samples])
 
 
-def _table(dataset: Dataset) -> pa.Table:
+def _table(dataset_id: str, samples: Sequence[Sample]) -> pa.Table:
     import pyarrow as pa
 
-    samples = dataset.samples
     return pa.table(
         {
-            "dataset_id": [dataset.id] * len(samples),
+            "dataset_id": [dataset_id] * len(samples),
             "sample_id": [s.id for s in samples],
             "position": pa.array(range(len(samples)), pa.int32()),
             "input": [encode(s.input) for s in samples],

@@ -85,14 +85,14 @@ class Writer:
         self.close()
 
     def put(self, *records: Output | Score) -> None:
-        """Add records to the next flush. A score needs its output stored, put before it, or put with it.
+        """Add records to the next flush, all to the same. A score needs its output stored, put before it or with it.
 
         Returns at once unless far more waits than a flush takes. Raises StoreError if an earlier flush failed.
         """
         with self._changed:
+            self._changed.wait_for(lambda: not self._waiting.full or self._failure or self._closed)
+            self._check()
             for record in records:
-                self._changed.wait_for(lambda: not self._waiting.full or self._failure or self._closed)
-                self._check()
                 self._waiting.add(record)
             if self._waiting.due:
                 self._changed.notify_all()

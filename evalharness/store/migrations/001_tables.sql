@@ -49,8 +49,9 @@ CREATE TABLE run_arms (
     training_id VARCHAR, error VARCHAR, PRIMARY KEY (run_id, dataset_id, position)
 );
 
--- A block is what one arm answered, on whatever dataset: a row that is added to a test set leaves the others answered. Its number rises with time, so the rows of a block lie together in the
--- file and DuckDB's min-max statistics skip all other blocks: finding 200 rows among ten million scores took 10 ms, not 450.
+-- A block is what one arm answered, on whatever dataset: a row that is added to a test set leaves the others answered.
+-- Its number rises with time, so the rows of a block lie together in the file and DuckDB's min-max statistics skip all other
+-- blocks: finding 200 rows among ten million scores took 10 ms, not 450.
 CREATE TABLE blocks (block INTEGER PRIMARY KEY, arm_id VARCHAR NOT NULL UNIQUE);
 
 CREATE TABLE outputs (
