@@ -1,0 +1,172 @@
+"""The loop: many requests at once, each tried until it is answered, refused or given up; replies as they come.
+
+Every request ends as exactly one reply. Memory does not grow with their number: requests are taken from an iterator
+as slots free up, replies wait in a short queue. `ask` is a model's own; it raises Again, Refused or Halted.
+
+>>> [r async for r in answers(requests, ask, Pace(64), Patience(), 64)]                                # doctest: +SKIP
+[Reply(output_id='…', text='4', finish='stop', …)]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import operator
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+
+from evalharness.models.chat.outcome import Again, Halted, Refused
+from evalharness.models.chat.pace import Pace
+from evalharness.records import Reply, Request
+
+Ask = Callable[[Request, int], Awaitable[Reply]]
+"""One try, the how-many-th (from 0) -> its reply."""
+
+_IN_A_ROW = 25
+"""So many requests given up with no answer between them: the service is out, the rest is not sent."""
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to try one request: tries after the first, seconds of rate-limit waits altogether, first pause in seconds."""
+
+    retries: int = 6
+    limited_s: float = 300.0
+    pause_s: float = 0.25
+
+
+async def answers(requests: Iterable[Request], ask: Ask, pace: Pace, patience: Patience, most: int) -> AsyncIterator[Reply]:
+    """One reply per request, in any order; at most `most` of this call's requests are in flight.
+
+    Closing the iterator early cancels what is in flight. A defect in `ask` (any other exception) is raised here.
+    """
+    asking = _Asking(ask, pace, patience)
+    source, replies = iter(requests), asyncio.Queue[Reply | Exception | None](maxsize=256)
+    in_flight = asyncio.Semaphore(most) if most < pace.most else None
+
+    async def work() -> None:
+        try:
+            for request in source:
+                await replies.put(await asking.settle(request, in_flight))
+        except Exception as error:  # handed to the consumer, which raises it
+            await replies.put(error)
+        else:
+            await replies.put(None)
+
+    # Twice as many workers as slots: those that wait to try again must not keep a slot's worth of work from being done.
+    workers = [asyncio.create_task(work()) for _ in range(min(2 * most, operator.length_hint(requests, 2 * most)))]
+    running = len(workers)
+    try:
+        while running:
+            reply = await replies.get()
+            if isinstance(reply, Exception):
+                raise reply
+            if reply is None:
+                running -= 1
+            else:
+                yield reply
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+class _Asking:
+    """What the workers of one call share: when to stop, and how many were given up in a row."""
+
+    def __init__(self, ask: Ask, pace: Pace, patience: Patience) -> None:
+        self.ask, self.pace, self.patience = ask, pace, patience
+        self.halted = asyncio.Event()
+        self.why = ""
+        self.given_up = 0
+
+    async def settle(self, request: Request, in_flight: asyncio.Semaphore | None) -> Reply:
+        """Try until there is a reply."""
+        spent, last = _Spent(), Again("")
+        while not self.halted.is_set():
+            try:
+                reply = await self._once(request, spent.tries, in_flight)
+            except Halted as halt:
+                self._halt(f"stopped asking: {halt}")
+                return _failed(request, str(halt), None, spent.usd)
+            except Refused as no:
+                self._count(no.systemic, str(no))
+                return _failed(request, str(no), no.raw, spent.usd)
+            except Again as again:
+                last, pause = again, spent.on(again, self.patience)
+                if pause is None:
+                    self._count(True, str(again))
+                    break
+                await self._sleep(pause, again)
+            else:
+                self.given_up = 0
+                return replace(reply, cost_usd=reply.cost_usd + spent.usd) if spent.usd and reply.cost_usd is not None else reply
+        return _failed(request, str(last) or self.why, last.raw, spent.usd)
+
+    async def _once(self, request: Request, tries: int, in_flight: asyncio.Semaphore | None) -> Reply:
+        if in_flight is not None:
+            async with in_flight:
+                return await self._slot(request, tries)
+        return await self._slot(request, tries)
+
+    async def _slot(self, request: Request, tries: int) -> Reply:
+        await self.pace.enter()
+        try:
+            if self.halted.is_set():
+                raise Halted(self.why)
+            sent_at = time.monotonic()
+            reply = await self.ask(request, tries)
+            self.pace.answered(time.monotonic() - sent_at)
+            return reply
+        except Again as again:
+            if again.crowded:
+                self.pace.crowded()
+            raise
+        finally:
+            self.pace.leave()
+
+    async def _sleep(self, pause: float, again: Again) -> None:
+        if again.after is not None:
+            self.pace.wait(again.after)  # the limit is everybody's
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.halted.wait(), pause)
+
+    def _halt(self, why: str) -> None:
+        self.why = self.why or why
+        self.halted.set()
+
+    def _count(self, systemic: bool, reason: str) -> None:
+        """A row of failures that no answer interrupts means an outage: stop, so that the run ends."""
+        self.given_up += systemic
+        if self.given_up >= _IN_A_ROW:
+            self._halt(f"stopped asking after {self.given_up} failures in a row: {reason}")
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What one request has used up: tries, waits for rate limits in seconds, dollars for answers that were no use."""
+
+    tries: int = 0
+    turns: int = 0
+    waited_s: float = 0.0
+    usd: float = 0.0
+
+    def on(self, again: Again, patience: Patience) -> float | None:
+        """Seconds until the next try (what the service asked for, else doubling, with jitter); None: give up."""
+        self.turns += 1
+        self.tries += not again.limited
+        self.usd += again.cost_usd or 0.0
+        if again.after is not None:
+            pause = again.after + random.uniform(0.0, min(1.0, again.after / 10))
+        else:
+            pause = min(_LONGEST_PAUSE_S, patience.pause_s * 2.0 ** (self.turns - 1)) * random.uniform(0.5, 1.0)
+        if again.limited or again.after is not None:
+            self.waited_s += pause
+        return None if self.tries > patience.retries or self.waited_s > patience.limited_s else pause
+
+
+def _failed(request: Request, reason: str, raw: str | None, spent: float) -> Reply:
+    return Reply(request.output_id, None, "error", cost_usd=spent or None, error=reason, raw=raw)

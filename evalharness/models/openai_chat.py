@@ -1,0 +1,232 @@
+"""Hosted chat models by the OpenAI wire protocol: OpenAI, Together, Fireworks, Hugging Face, vLLM, Ollama, any base URL.
+
+In YAML: `model: openai/gpt-x-mini`, or with options `model: {openai: {name: gpt-x-mini, concurrency: 32}}`.
+
+>>> OpenAIChat(ChatOptions(name="gpt-x-mini", base_url="http://127.0.0.1:8000/v1")).identity()
+{'base_url': 'http://127.0.0.1:8000/v1', 'model': 'gpt-x-mini'}
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from evalharness import protocols
+from evalharness.errors import ConfigError, MissingExtra, Problem
+from evalharness.ids import digest
+from evalharness.models.chat import pace, wire
+from evalharness.models.chat.engine import Patience, answers
+from evalharness.models.chat.outcome import Again, Halted
+from evalharness.prices import Price, price
+from evalharness.records import Reply, Request
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_BELIEVE_EMPTY_AFTER = 2
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_AUTHORITY = re.compile(r"//[^/@]*@")
+
+
+class ChatOptions(protocols.Options):
+    """How to reach a hosted chat model, and how hard to try."""
+
+    shorthand: ClassVar[str | None] = "name"
+
+    name: str = Field(min_length=1)
+    """The model, as the service calls it."""
+    base_url: str | None = None
+    """Where /chat/completions is; the service's own address if left out."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key."""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """More headers; `${NAME}` in a value is taken from the environment, e.g. {api-key: "${AZURE_OPENAI_API_KEY}"}."""
+    concurrency: int = Field(default=64, ge=1, le=1024)
+    """Most requests in flight; how many there are adapts to the service's limits."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds for one try."""
+    max_retries: int = Field(default=5, ge=0, le=20)
+    """Tries after the first, where another try is safe."""
+    patience_s: float = Field(default=300.0, gt=0)
+    """Seconds that one request waits for rate limits, all its waits together."""
+    token_limit: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The name of the field that limits the answer's length; each service's own if left out."""
+    prices: dict[str, float] = Field(default_factory=dict)
+    """Your prices over the price book, e.g. {usd_per_million_input_tokens: 0.4, usd_per_million_output_tokens: 1.6}."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """More fields of the request; null takes one out, e.g. {temperature: null, reasoning_effort: low}."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("a base URL begins with http:// or https://, e.g. https://api.example.com/v1")
+        return value
+
+
+class OpenAIChat:
+    """OpenAI, and whoever speaks its protocol."""
+
+    Options: ClassVar[type[protocols.Options]] = ChatOptions
+    local: ClassVar[bool] = False
+    provider: ClassVar[str] = "openai"
+    url: ClassVar[str] = "https://api.openai.com/v1"
+    url_env: ClassVar[str] = "OPENAI_BASE_URL"
+    key_env: ClassVar[str] = "OPENAI_API_KEY"
+    needs_key: ClassVar[bool] = True
+    token_limit: ClassVar[str] = "max_completion_tokens"
+
+    def __init__(self, options: ChatOptions) -> None:
+        self.options = options
+        own = options.base_url or os.environ.get(self.url_env)
+        self.base_url = self.address(own or self.url)
+        self._own_url = own is not None
+        self._price: Price = price(self.provider, options.name, options.prices)
+
+    @classmethod
+    def address(cls, base_url: str) -> str:
+        """The base URL as requests use it: no slash at its end."""
+        return base_url.rstrip("/")
+
+    @property
+    def pool(self) -> str:
+        """One instance per service, model and options."""
+        return f"{self.provider}:{self.options.name}:{digest([self.base_url, self.options.model_dump()])}"
+
+    def identity(self) -> dict[str, str]:
+        """Service address, model name, and what else is sent with every request."""
+        known = {"base_url": _AUTHORITY.sub("//", self.base_url), "model": self.options.name}
+        return {**known, "extra_body": digest(self.options.extra_body)} if self.options.extra_body else known
+
+    async def generate(self, requests: Iterable[Request]) -> AsyncIterator[Reply]:
+        """One reply per request, in any order, as they come. Raises ConfigError if the key is not set, MissingExtra."""
+        headers, secrets = self._headers()
+        speed = pace.shared(digest([self.base_url, secrets]), self.options.concurrency)
+        patience = Patience(self.options.max_retries, self.options.patience_s)
+        async with self._session(headers) as session:
+            token_limit = self.options.token_limit or self.token_limit
+
+            async def ask(request: Request, tries: int) -> Reply:
+                content = wire.body(request, self.options.name, token_limit, self.options.extra_body)
+                return await self._ask(session, speed, content, request.output_id, tries)
+
+            async for reply in answers(requests, ask, speed, patience, self.options.concurrency):
+                yield _redacted(reply, secrets) if reply.error is not None else reply
+
+    async def close(self) -> None:
+        """Nothing is held between two calls of generate."""
+
+    def _headers(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Request headers, and the secrets in them that no message may show."""
+        name = self.options.api_key_env or self.key_env
+        key = os.environ.get(name, "").strip()
+        if not key and self.needs_key and not (self._own_url or self.options.headers):
+            raise ConfigError([Problem("", "", f"{self.provider}/{self.options.name} needs a key", f"Set {name}, or base_url")])
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError([Problem("", name, "holds characters that no key has", "Set it again, without quotes or line breaks")])
+        own = {header: _VARIABLE.sub(lambda hit: os.environ.get(hit[1], ""), value) for header, value in self.options.headers.items()}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **own}
+        if key:
+            headers.setdefault("Authorization", f"Bearer {key}")
+        return headers, tuple(secret for secret in (key, *own.values()) if len(secret) >= 6)
+
+    def _session(self, headers: Mapping[str, str]) -> ClientSession:
+        try:
+            import aiohttp
+        except ModuleNotFoundError as error:
+            raise MissingExtra("aiohttp", "hosted", f"the model {self.provider!r}") from error
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=self.options.timeout_s),
+            proxy=_proxy(self.base_url),
+            auto_decompress=True,
+        )
+
+    async def _ask(self, session: ClientSession, speed: pace.Pace, content: bytes, output_id: str, tries: int) -> Reply:
+        """One try. Raises Again, Refused or Halted."""
+        import aiohttp
+
+        sent_at = time.perf_counter()
+        try:
+            async with session.post(f"{self.base_url}/chat/completions", data=content, allow_redirects=False) as response:
+                raw = await response.read()
+        except TimeoutError:
+            raise Again(f"no answer within {self.options.timeout_s:g} s", crowded=True) from None
+        except (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError) as error:
+            raise Halted(f"{type(error).__name__}: {error}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Again(f"connection lost: {error or type(error).__name__}") from None
+        latency = time.perf_counter() - sent_at
+        speed.read(response.headers)
+        reply = wire.reply(wire.payload(response.status, response.headers, raw), output_id, latency, self._price)
+        if reply.text == "" and reply.finish == "stop" and tries < _BELIEVE_EMPTY_AFTER:
+            raise Again("an empty answer", raw="", cost_usd=reply.cost_usd)
+        return reply
+
+
+class TogetherChat(OpenAIChat):
+    """Together AI."""
+
+    provider, url, url_env, key_env = "together", "https://api.together.ai/v1", "TOGETHER_BASE_URL", "TOGETHER_API_KEY"
+    token_limit = "max_tokens"
+
+
+class FireworksChat(OpenAIChat):
+    """Fireworks AI; its chat API lies below /inference/v1 of the address that its SDK and jobs use."""
+
+    provider, url, url_env, key_env = "fireworks", "https://api.fireworks.ai", "FIREWORKS_BASE_URL", "FIREWORKS_API_KEY"
+    token_limit = "max_tokens"
+
+    @classmethod
+    def address(cls, base_url: str) -> str:
+        """Either form of the address: the service's own, or the one that ends in /v1."""
+        base_url = super().address(base_url)
+        return base_url if base_url.endswith("/v1") else f"{base_url}/inference/v1"
+
+
+class HuggingFaceChat(OpenAIChat):
+    """Hugging Face's router, or an Inference Endpoint by its base_url."""
+
+    provider, url, url_env, key_env = "hf", "https://router.huggingface.co/v1", "HF_BASE_URL", "HF_TOKEN"
+    token_limit = "max_tokens"
+
+
+class VLLMChat(OpenAIChat):
+    """A vLLM server; LoRA adapters that it serves are asked for by their names."""
+
+    provider, url, url_env, key_env = "vllm", "http://localhost:8000/v1", "VLLM_BASE_URL", "VLLM_API_KEY"
+    needs_key, token_limit = False, "max_tokens"
+
+
+class OllamaChat(OpenAIChat):
+    """An Ollama server."""
+
+    provider, url, url_env, key_env = "ollama", "http://localhost:11434/v1", "OLLAMA_BASE_URL", "OLLAMA_API_KEY"
+    needs_key, token_limit = False, "max_tokens"
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for a URL, looked up once: aiohttp's own way reads files for every request."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+def _redacted(reply: Reply, secrets: tuple[str, ...]) -> Reply:
+    """The reply with no secret in its error and raw text, wherever a server or library put one."""
+    from dataclasses import replace
+
+    def clean(text: str | None) -> str | None:
+        for secret in secrets:
+            text = text.replace(secret, "***") if text else text
+        return text
+
+    return replace(reply, error=clean(reply.error), raw=clean(reply.raw))

@@ -1,0 +1,289 @@
+"""Fine-tuning by OpenAI's files and jobs API, through its official SDK; other services that speak it by `base_url`.
+
+    submit   upload what is not there yet (files are named by their content), then create once, SDK retries off
+    find     the job whose metadata or name holds the intent key; the only way out of any doubt after a create
+    serve    nothing to open: a tuned model answers under its name as long as its base does
+
+In YAML: `runner: openai`, `base: gpt-4.1-mini-2025-04-14`, `params: {n_epochs: 3}`.
+
+>>> OpenAIRunner(OpenAIOptions(n_epochs=3)).find(job)                                                 # doctest: +SKIP
+Handle(training_id='…', provider_id='ftjob-…')
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from evalharness import protocols
+from evalharness.errors import ConfigError, MissingExtra, ProviderError
+from evalharness.prices import price
+from evalharness.records import FINAL, Endpoint, Handle, Job, Point, State, Status, TrainedModel
+from evalharness.runners import hosted
+from evalharness.runners.buying import LOOKS_S, Calls, pages, whole
+
+if TYPE_CHECKING:
+    import openai
+
+log = logging.getLogger("evalh")
+
+LIMITS = hosted.Limits(min_rows=10, max_bytes=512 * 10**6, roles=frozenset({"system", "developer", "user", "assistant", "tool"}))
+"""developers.openai.com, guide to supervised fine-tuning (at least 10 examples) and the API description of 2026-08-21 (512 MB a file)."""
+DEV_LIMITS = hosted.Limits(max_bytes=LIMITS.max_bytes, roles=LIMITS.roles)
+STATES: dict[str, State] = {
+    "validating_files": "queued",
+    "queued": "queued",
+    "running": "running",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+_KEY = "evalh_key"
+
+
+class OpenAIOptions(protocols.Options):
+    """Where the service is, and the settings of its supervised method."""
+
+    base_url: str | None = None
+    """The API's address; OPENAI_BASE_URL, or OpenAI's own, if left out."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key."""
+    suffix: str = Field(default="", max_length=40)
+    """A word for the tuned model's name; the candidate's label if left out."""
+    n_epochs: Annotated[int, Field(ge=1, le=50)] | Literal["auto"] | None = None
+    """Passes over the training rows; the service's choice if left out."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] | None = None
+    """Rows per step."""
+    learning_rate_multiplier: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    """Times the service's own learning rate."""
+    shutdown: Literal["warn", "refuse"] = "warn"
+    """What to do about a base model whose end is announced, which ends the tuned model too."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Seconds for one call; uploads take ten times as long."""
+    prices: dict[str, float] = Field(default_factory=dict)
+    """Your prices over the price book, e.g. {usd_per_million_training_tokens: 25}."""
+
+
+class OpenAIRunner:
+    """Fine-tuning jobs of OpenAI, or of whoever speaks its protocol."""
+
+    Options: ClassVar[type[protocols.Options]] = OpenAIOptions
+    local: ClassVar[bool] = False
+    looks_s: ClassVar[tuple[float, ...]] = LOOKS_S
+    strict: ClassVar[bool] = False
+    """Let the SDK refuse answers that differ from its types; off, because new fields and states must not stop a run."""
+
+    def __init__(self, options: OpenAIOptions) -> None:
+        self.options = options
+        self._price = functools.partial(price, "openai", own=options.prices)
+        self._price("")  # the user's own prices are checked before anything is bought
+        self._points: dict[str, dict[str, Point]] = {}
+
+    def identity(self, base: str) -> dict[str, object]:
+        """The service, the base model and the hyperparameters; the address only where the trainer names one."""
+        where = {"base_url": self.options.base_url} if self.options.base_url else {}
+        return {"provider": "openai", "base": base, "hyperparameters": self._hyperparameters(), **where}
+
+    def check(self, job: Job) -> list[str]:
+        """What the service would refuse, and whether the base model is there and stays. Spends nothing."""
+        problems = hosted.broken_rows("train", job.train, LIMITS) + hosted.broken_rows("dev", job.dev, DEV_LIMITS)
+        try:
+            return problems + self._check_base(job.base)
+        except ConfigError as error:
+            return [*problems, str(error)]
+
+    def submit(self, job: Job) -> Handle:
+        """Upload, then create the job once. Raises ProviderError; whether a job exists is then for `find` to say."""
+        asked: dict[str, Any] = {
+            "model": job.base,
+            "training_file": self._upload(job, "train"),
+            "method": {"type": "supervised", "supervised": {"hyperparameters": self._hyperparameters()}},
+            "seed": job.seed % 2**31,
+            "suffix": hosted.suffix(self.options.suffix or job.label, job.key, 64),
+            "metadata": {_KEY: job.key},
+        }
+        if job.dev:
+            asked["validation_file"] = self._upload(job, "dev")
+        once, key = self._sdk.with_options(max_retries=0).fine_tuning.jobs, {"Idempotency-Key": job.key}
+        made = self._calls.buy(lambda: whole(once.create(**asked, extra_headers=key), "id").id, lambda: self._find(job))
+        return Handle(job.training_id, made)
+
+    def find(self, job: Job) -> Handle | None:
+        """The job made for this intent; one that has not failed, if there are several."""
+        found = self._find(job)
+        return Handle(job.training_id, found) if found else None
+
+    def _find(self, job: Job) -> str | None:
+        jobs = self._calls.read(lambda: list(pages(self._sdk.fine_tuning.jobs.list(limit=100, metadata={_KEY: job.key}))))
+        mine = [found for found in jobs if _is_for(found, job)]
+        mine.sort(key=lambda found: found.status in ("failed", "cancelled"))
+        return mine[0].id if mine else None
+
+    def poll(self, handle: Handle) -> Status:
+        """The job's state, losses so far, and the model once it is done. Spends nothing."""
+        found = self._calls.read(lambda: whole(self._sdk.fine_tuning.jobs.retrieve(handle.provider_id), "status"))
+        state = STATES.get(str(found.status), "running")
+        if state == "succeeded" and not found.fine_tuned_model:
+            state = "running"  # the name comes a moment after the state
+        no_events: tuple[tuple[Point, ...], int | None] = (), None
+        points, total = self._calls.optional(lambda: self._events(handle.provider_id), no_events)
+        model = None
+        if state == "succeeded":
+            points, model = self._finished(found, points)
+        tokens = found.trained_tokens if isinstance(found.trained_tokens, int) else None
+        return Status(
+            state,
+            detail=_detail(found),
+            step=points[-1].step if points else None,
+            total_steps=total,
+            points=points,
+            model=model,
+            tokens=tokens,
+            cost_usd=None if tokens is None else self._price(str(found.model)).of_training(tokens),
+            seconds=float(found.finished_at - found.created_at) if found.finished_at and found.created_at else None,
+            error=_reason(found) if state in ("failed", "cancelled") else None,
+            again=not getattr(found.error, "param", None),  # a parameter or file that was refused is refused again
+        )
+
+    def cancel(self, handle: Handle) -> None:
+        """Stop the job; nothing if it is over."""
+        try:
+            self._sdk.fine_tuning.jobs.cancel(handle.provider_id)
+        except self._calls.errors as error:
+            if self.poll(handle).state not in FINAL:
+                raise ProviderError(f"job {handle.provider_id} could not be cancelled: {self._calls.said(error)}") from None
+
+    def serve(self, model: TrainedModel) -> Endpoint:
+        """The tuned model's name, asked where it was trained."""
+        asked_there = {"base_url", "api_key_env"} & self.options.model_fields_set
+        return Endpoint(model.model, options={name: getattr(self.options, name) for name in sorted(asked_there)})
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Nothing runs, so nothing is released."""
+
+    def _hyperparameters(self) -> dict[str, object]:
+        settings = {key: getattr(self.options, key) for key in ("n_epochs", "batch_size", "learning_rate_multiplier")}
+        return {key: value for key, value in settings.items() if value is not None}
+
+    def _check_base(self, base: str) -> list[str]:
+        try:
+            found = self._calls.read(lambda: whole(self._sdk.models.retrieve(base), "id"))
+        except ProviderError as error:
+            return [f"base {base!r}: {error}"]
+        ends = str(found.shutdown_date or "")
+        if not ends:
+            return []
+        gone = ends <= datetime.date.today().isoformat()
+        said = f"base {base!r}: {'was shut down' if gone else 'will be shut down'} on {ends}, and models tuned from it with it"
+        if gone or self.options.shutdown == "refuse":
+            return [f"{said}. Choose another base{'' if gone else ', or set shutdown: warn'}"]
+        log.warning("%s", said)
+        return []
+
+    def _upload(self, job: Job, split: Literal["train", "dev"]) -> str:
+        """The id of the file with these rows: found by its name, else uploaded. An upload costs nothing, a lost one is found."""
+        path = Path(job.workdir) / f"{split}.jsonl"
+        name = hosted.write_rows(getattr(job, split), path)
+
+        def there() -> str | None:
+            files = self._calls.read(lambda: list(pages(self._sdk.files.list(purpose="fine-tune"))))
+            fit = (file for file in files if file.filename == name and file.bytes == path.stat().st_size and file.status != "error")
+            return next((file.id for file in fit), None)
+
+        def upload() -> str:
+            once = self._sdk.with_options(max_retries=0, timeout=10 * self.options.timeout_s)
+            with path.open("rb") as content:
+                return whole(once.files.create(file=(name, content), purpose="fine-tune"), "id").id
+
+        return there() or self._calls.buy(upload, there)
+
+    def _events(self, job_id: str) -> tuple[tuple[Point, ...], int | None]:
+        """All points logged so far, and the number of steps if it was said. Events come newest first; known ones end the reading."""
+        known, fresh, total = self._points.get(job_id, {}), {}, None
+        for event in pages(self._sdk.fine_tuning.jobs.list_events(job_id, limit=100)):
+            data = event.data if isinstance(event.data, dict) else {}
+            said, steps = hosted.point_said(str(event.message or ""))
+            total = total or int(hosted.number(data.get("total_steps")) or steps or 0) or None
+            if event.id in known:
+                break
+            if (point := hosted.point({**said, **data})) is not None:
+                fresh[event.id] = point
+        self._points[job_id] = {**fresh, **known}
+        return hosted.merged(reversed(self._points[job_id].values())), total
+
+    def _finished(self, found: Any, points: tuple[Point, ...]) -> tuple[tuple[Point, ...], TrainedModel]:
+        """The tuned model with its checkpoints, and the points with the result file's."""
+        jobs, files = self._sdk.fine_tuning.jobs, self._sdk.files
+        for file in found.result_files or []:
+            content = self._calls.optional(functools.partial(_content, files, file), b"")
+            points = hosted.merged([*hosted.csv_points(content), *points])
+        saved: list[Any] = self._calls.optional(lambda: list(pages(jobs.checkpoints.list(found.id, limit=100))), [])
+        saved.sort(key=lambda one: hosted.number(one.step_number) or 0)
+        names = [one.fine_tuned_model_checkpoint for one in saved]
+        settings = found.hyperparameters.model_dump() if hasattr(found.hyperparameters, "model_dump") else {}
+        facts = {key: value for key, value in settings.items() if isinstance(value, int | float | str)}
+        return points, TrainedModel(
+            f"openai/{found.fine_tuned_model}",
+            None,
+            {"provider": "openai", "model": str(found.fine_tuned_model)},
+            {**facts, "trained_tokens": found.trained_tokens},
+            tuple(f"openai/{name}" for name in names if name and name != found.fine_tuned_model),
+        )
+
+    @functools.cached_property
+    def _calls(self) -> Calls:
+        return Calls(_sdk_errors, hosted.api_key(self.options.api_key_env, "openai"), self.looks_s)
+
+    @functools.cached_property
+    def _sdk(self) -> openai.OpenAI:
+        """The SDK's client. Its retries are for reads; creates switch them off."""
+        try:
+            import openai
+        except ModuleNotFoundError as error:
+            raise MissingExtra("openai", "hosted", "the runner 'openai'") from error
+        return openai.OpenAI(
+            api_key=hosted.api_key(self.options.api_key_env, "openai"),
+            base_url=self.options.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
+            max_retries=4,
+            timeout=self.options.timeout_s,
+            _strict_response_validation=self.strict,
+        )
+
+
+def _sdk_errors() -> tuple[type[Exception], ...]:
+    import openai
+
+    return (openai.APIError,)
+
+
+def _content(files: Any, file: str) -> bytes:
+    found: bytes = files.content(file).content
+    return found
+
+
+def _is_for(found: Any, job: Job) -> bool:
+    metadata = found.metadata if isinstance(found.metadata, dict) else {}
+    if _KEY in metadata:
+        return bool(metadata[_KEY] == job.key)
+    # A service that keeps no metadata shows the suffix, at the latest in the tuned model's name.
+    shown = f"{getattr(found, 'user_provided_suffix', '')} {getattr(found, 'suffix', '')} {found.fine_tuned_model or ''}"
+    return job.key[:12] in shown
+
+
+def _reason(found: Any) -> str:
+    return str(getattr(found.error, "message", None) or f"the job was {found.status}")
+
+
+def _detail(found: Any) -> str:
+    detail = str(found.status).replace("_", " ")
+    if str(found.status) not in STATES:
+        detail += " (a state evalh does not know)"
+    if found.estimated_finish:
+        detail += f", done about {datetime.datetime.fromtimestamp(found.estimated_finish, datetime.UTC):%H:%M} UTC"
+    return detail

@@ -1,0 +1,271 @@
+"""What all emulators share: a loopback server in a thread, faults on demand, and checks against a published description.
+
+A service's emulator subclasses Emulator and gives `routes()`; every request and every answer that is no fault is
+checked by openapi-core, and leaving the `with` block fails the test if one broke the description.
+
+>>> with OpenAIEmulator() as service:                                                                 # doctest: +SKIP
+...     service.fail("create_job", Fault.reset_after())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import json
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from openapi_core import OpenAPI
+from openapi_core.exceptions import OpenAPIError
+from openapi_core.testing import MockRequest, MockResponse
+from werkzeug.formparser import FormDataParser
+
+SPECS = Path(__file__).parents[2].parent / "shared" / "specs"
+KEY = "sk-emulator-0123456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One bad answer: instead of the true one, or (after=True) once the request has taken effect."""
+
+    status: int = 500
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+    reset: bool = False
+    after: bool = False
+    hang_s: float = 0.0
+    cut: bool = False
+    """The true answer, half of it."""
+
+    @staticmethod
+    def http(status: int, message: str = "it failed", *, code: str | None = None, **headers: str) -> Fault:
+        """An error answer in OpenAI's form; headers with '_' for '-'."""
+        kind = {401: "invalid_request_error", 429: "requests"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        error = {"message": message, "type": kind, "param": None, "code": code}
+        return Fault(status, {"error": error}, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    @staticmethod
+    def quota() -> Fault:
+        """429 that no waiting helps."""
+        return Fault(
+            429,
+            {"error": {"message": "You exceeded your quota", "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}},
+        )
+
+    @staticmethod
+    def reset_before() -> Fault:
+        """The connection breaks before anything happened."""
+        return Fault(reset=True)
+
+    @staticmethod
+    def reset_after() -> Fault:
+        """The request takes effect; its answer is lost."""
+        return Fault(reset=True, after=True)
+
+    @staticmethod
+    def html(status: int = 200, *, after: bool = False) -> Fault:
+        """A web page, as proxies and gateways send."""
+        return Fault(status, "<!DOCTYPE html><html><title>Bad gateway</title></html>", content_type="text/html", after=after)
+
+    @staticmethod
+    def hang(seconds: float, *, after: bool = False) -> Fault:
+        """No answer for so long, then a 504."""
+        return Fault(
+            504, {"error": {"message": "too late", "type": "server_error", "param": None, "code": None}}, hang_s=seconds, after=after
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that came: route name, HTTP method, path with query, body (None if it is no JSON), answer's status (0: none)."""
+
+    route: str
+    method: str
+    path: str
+    body: Any
+    status: int
+
+
+class Refuse(Exception):
+    """An emulator's own error answer: HTTP status and the JSON body."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(status)
+        self.status, self.body = status, body
+
+
+@dataclass(slots=True)
+class Incoming:
+    """What a route gets: path parameters, query, the JSON body or the form's fields (files as (name, bytes))."""
+
+    params: dict[str, str]
+    query: dict[str, str]
+    json: Any = None
+    form: dict[str, Any] = field(default_factory=dict)
+
+
+Route = Callable[[Incoming], Any]
+"""Returns the JSON answer, or bytes."""
+
+
+class Emulator:
+    """A service on 127.0.0.1; `url` is what clients take for its base URL."""
+
+    description: ClassVar[str | None] = None
+    """File in shared/specs."""
+    server: ClassVar[str] = "https://example.com"
+    """The server URL that the description names."""
+
+    def __init__(self, *, key: str = KEY, checked: bool = True, latency_s: float = 0.0) -> None:
+        self.key, self.latency_s = key, latency_s
+        self.calls: list[Call] = []
+        self.violations: list[str] = []
+        self.faults: dict[str, deque[Fault]] = defaultdict(deque)
+        self._checked = checked
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.url = ""
+
+    def routes(self) -> Iterable[tuple[str, str, str, Route]]:
+        """(name, method, path below the base URL, function)."""
+        raise NotImplementedError
+
+    def fail(self, route: str, *faults: Fault) -> None:
+        """The next calls of a route get these faults, one each."""
+        self.faults[route].extend(faults)
+
+    def called(self, route: str) -> list[Call]:
+        """Calls of a route so far."""
+        return [call for call in self.calls if call.route == route]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        port = asyncio.run_coroutine_threadsafe(self.start(), self._loop).result(30)
+        self.url = f"http://127.0.0.1:{port}{urlsplit(self.server).path}"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+        if error[0] is None:
+            assert not self.violations, "\n".join(self.violations)
+
+    async def start(self, port: int = 0) -> int:
+        """Listen on 127.0.0.1 in the running loop; returns the port."""
+        app = web.Application(client_max_size=1 << 30)
+        prefix = urlsplit(self.server).path
+        for name, method, path, function in self.routes():
+            app.router.add_route(method, prefix + path, functools.partial(self._serve, name, function))
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def _serve(self, name: str, function: Route, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        fault = self.faults[name].popleft() if self.faults.get(name) else None
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        if fault is not None and not fault.after and not fault.cut:
+            return await self._misbehave(name, fault, request, body)
+        try:
+            self.authorize(request)
+            incoming = _incoming(request, body)
+            answer = function(incoming)
+            response = _response(200, answer)
+        except Refuse as refusal:
+            response = _response(refusal.status, refusal.body)
+        if fault is not None:
+            return await self._misbehave(name, fault, request, body, response)
+        self._note(name, request, body, response.status)
+        self._check(request, body, response)
+        return response
+
+    def authorize(self, request: web.Request) -> None:
+        """Raise Refuse unless the request holds the key."""
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
+            said = f"Incorrect API key provided: {request.headers.get('Authorization')}"
+            raise Refuse(401, {"error": {"message": said, "type": "invalid_request_error", "param": None, "code": "invalid_api_key"}})
+
+    async def _misbehave(
+        self, name: str, fault: Fault, request: web.Request, body: bytes, true: web.Response | None = None
+    ) -> web.StreamResponse:
+        self._note(name, request, body, 0 if fault.reset else fault.status)
+        if fault.hang_s:
+            await asyncio.sleep(fault.hang_s)
+        if fault.reset:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response(status=500)
+        if fault.cut and true is not None:
+            whole = true.body if isinstance(true.body, bytes) else b""
+            return web.Response(status=200, body=whole[: len(whole) // 2], content_type="application/json")
+        text = fault.body if isinstance(fault.body, str) else json.dumps(fault.body) if fault.body is not None else ""
+        return web.Response(status=fault.status, text=text, headers=fault.headers, content_type=fault.content_type)
+
+    def _note(self, name: str, request: web.Request, body: bytes, status: int) -> None:
+        is_json = request.content_type == "application/json" and body
+        self.calls.append(Call(name, request.method, request.path_qs, json.loads(body) if is_json else None, status))
+
+    def _check(self, request: web.Request, body: bytes, response: web.Response) -> None:
+        if not self._checked or (api := _api(self.description)) is None:
+            return
+        parts = urlsplit(self.server)
+        query: Any = list(request.query.items())
+        seen = MockRequest(
+            f"{parts.scheme}://{parts.netloc}",
+            request.method,
+            request.path,
+            args=query,
+            headers=dict(request.headers),
+            data=body,
+            content_type=request.headers.get("Content-Type", "application/json"),
+        )
+        said = MockResponse(bytes(response.body or b""), response.status, content_type=response.content_type)  # type: ignore[arg-type]
+        checks: list[Callable[[], object]] = [lambda: api.validate_request(seen)]
+        if response.status == 200 and response.content_type == "application/json":
+            checks.append(lambda: api.validate_response(seen, said))
+        for check in checks:
+            try:
+                check()
+            except OpenAPIError as error:
+                why = "; ".join(str(part) for part in getattr(error.__cause__, "schema_errors", [])) or str(error.__cause__ or "")
+                self.violations.append(f"{request.method} {request.path_qs}: {error} {why}")
+
+
+def _incoming(request: web.Request, body: bytes) -> Incoming:
+    kind = request.headers.get("Content-Type", "")
+    incoming = Incoming(dict(request.match_info), dict(request.query))
+    if request.content_type == "application/json" and body:
+        incoming.json = json.loads(body)
+    elif request.content_type == "multipart/form-data":
+        options = {key: value.strip('"') for key, _, value in (part.strip().partition("=") for part in kind.split(";")[1:])}
+        _, fields, files = FormDataParser().parse(io.BytesIO(body), request.content_type, len(body), options)
+        incoming.form = fields.to_dict()
+        for name, file in files.items():
+            with file.stream:
+                incoming.form[name] = (file.filename, file.stream.read())
+    return incoming
+
+
+def _response(status: int, answer: object) -> web.Response:
+    if isinstance(answer, bytes):
+        return web.Response(status=status, body=answer, content_type="application/octet-stream")
+    return web.Response(status=status, body=json.dumps(answer).encode(), content_type="application/json")
+
+
+@functools.cache
+def _api(description: str | None) -> OpenAPI | None:
+    path = SPECS / description if description else None
+    return OpenAPI.from_file_path(str(path)) if path and path.is_file() else None
