@@ -1,0 +1,164 @@
+"""LoRA adapters over one base: many rows, each with its own adapter or none, in one forward pass.
+
+A row's layer output gets B(A(x)) added. The adapters of a batch are stacked into one A and one B per layer, and what
+is not the row's own is masked between the two: two thin products a layer, however many adapters there are.
+
+>>> adapters = Adapters(model, "cpu")                                     # doctest: +SKIP
+>>> adapters.load("results/trainings/a/adapter")                          # doctest: +SKIP
+>>> adapters.wear(["results/trainings/a/adapter", None])                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+from evalharness.errors import RunError
+from evalharness.models._peft import WEIGHTS, read_config, scaling
+
+_PREFIX = "base_model.model."
+_KEPT = 8
+"""Adapters that stay in memory when no row of a batch wears them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One layer's adapter: `a` (rank, inputs), `b` (outputs, rank) with the scaling inside; float32, as PEFT computes."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Worn:
+    """What a layer adds: stacked `a` and `b`; `others` (rows, 1, ranks) marks what is not the row's own, if anything is."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    others: torch.Tensor | None
+
+
+class Adapters:
+    """The adapters that a model has loaded, and who wears which."""
+
+    def __init__(self, model: Any, device: str) -> None:
+        self._model, self._device = model, device
+        self._modules: dict[str, Any] = dict(model.named_modules())
+        self._loaded: dict[str, dict[str, _Pair]] = {}
+        self._stamps: dict[str, tuple[int, int]] = {}
+        self._hooked: set[str] = set()
+        self._worn: dict[str, _Worn] = {}
+        self._who: tuple[str | None, ...] = ()
+
+    def load(self, folder: str) -> None:
+        """Read the adapter in `folder` unless it is here and unchanged. Raises RunError if it does not fit the model."""
+        stamp = _stamp(Path(folder))
+        if self._stamps.get(folder) == stamp and folder in self._loaded:
+            self._loaded[folder] = self._loaded.pop(folder)  # the newest is last
+            return
+        pairs = self._read(Path(folder))
+        self._stamps[folder] = stamp
+        for name in pairs.keys() - self._hooked:
+            self._modules[name].register_forward_hook(self._hook(name))
+            self._hooked.add(name)
+        self._loaded[folder] = pairs
+        self._who = ()
+
+    def trim(self, needed: Iterable[str | None]) -> None:
+        """Forget the longest unused adapters beyond a few; `needed` ones stay."""
+        needed = set(needed)
+        unused = [folder for folder in self._loaded if folder not in needed]
+        for folder in unused[: max(0, len(self._loaded) - _KEPT)]:
+            del self._loaded[folder]
+
+    def wear(self, folders: Sequence[str | None]) -> None:
+        """From now on row i of a batch goes through the adapter `folders[i]` (None: the plain base)."""
+        who = tuple(folders)
+        if who == self._who:
+            return
+        distinct = list(dict.fromkeys(folder for folder in who if folder is not None))
+        for folder in distinct:  # another batch may have had it forgotten
+            self.load(folder)
+        self._who = who
+        modules = dict.fromkeys(name for folder in distinct for name in self._loaded[folder])
+        masks: dict[tuple[tuple[str, int], ...], torch.Tensor | None] = {}
+        self._worn = {name: self._stack(name, distinct, masks) for name in modules}
+
+    def _stack(self, name: str, distinct: Sequence[str], masks: dict[Any, torch.Tensor | None]) -> _Worn:
+        mine = [(folder, self._loaded[folder][name]) for folder in distinct if name in self._loaded[folder]]
+        ranks = tuple((folder, pair.a.shape[0]) for folder, pair in mine)
+        if ranks not in masks:
+            masks[ranks] = self._others(ranks)
+        if len(mine) == 1:
+            return _Worn(mine[0][1].a, mine[0][1].b, masks[ranks])
+        a, b = torch.cat([pair.a for _, pair in mine]), torch.cat([pair.b for _, pair in mine], dim=1)
+        return _Worn(a, b, masks[ranks])
+
+    def _others(self, ranks: Sequence[tuple[str, int]]) -> torch.Tensor | None:
+        """(rows, 1, sum of ranks): True where the column belongs to another adapter than the row's."""
+        if all(row == ranks[0][0] for row in self._who) and len(ranks) == 1:
+            return None
+        owners = [folder for folder, rank in ranks for _ in range(rank)]
+        mask = torch.tensor([[row != owner for owner in owners] for row in self._who], device=self._device)
+        return mask[:, None, :]
+
+    def _hook(self, name: str) -> Any:
+        def add(_module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+            worn = self._worn.get(name)
+            if worn is None:
+                return None
+            inner = linear(inputs[0].to(worn.a.dtype), worn.a)
+            if worn.others is not None:  # not a product with zero: another adapter's overflow must not reach this row
+                inner = inner.masked_fill(worn.others, 0.0)
+            return output + linear(inner, worn.b).to(output.dtype)
+
+        return add
+
+    def _read(self, folder: Path) -> dict[str, _Pair]:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        config = read_config(folder)
+        try:
+            tensors: Mapping[str, torch.Tensor] = load_file(folder / WEIGHTS, device=self._device)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{WEIGHTS} cannot be read: {error}") from error
+        names = {_module_of(key) for key in tensors}
+        return {name: self._pair(name, tensors, config) for name in sorted(names)}
+
+    def _pair(self, name: str, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> _Pair:
+        keys = [f"{_PREFIX}{name}.lora_{side}.weight" for side in "AB"]
+        if not all(key in tensors for key in keys):
+            raise RunError(f"{WEIGHTS} has half an adapter for {name!r}")
+        a, b = (tensors[key].float() for key in keys)
+        found, wanted = (b.shape[0], a.shape[1]), self._shape(name)
+        if found != wanted or a.shape[0] != b.shape[1]:
+            raise RunError(f"made for another base model: {name!r} is {wanted or 'no layer'} here, {found} in the adapter")
+        return _Pair(a, b * scaling(config, name, a.shape[0]))
+
+    def _shape(self, name: str) -> tuple[int, int] | None:
+        module = self._modules.get(name)
+        if isinstance(module, torch.nn.Linear):
+            return module.out_features, module.in_features
+        weight = getattr(module, "weight", None)  # GPT-2's Conv1D keeps its weight as (inputs, outputs)
+        return tuple(reversed(weight.shape)) if weight is not None and hasattr(module, "nf") else None
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    try:
+        found = (folder / WEIGHTS).stat()
+    except OSError as error:
+        raise RunError(f"{WEIGHTS} cannot be read: {error}") from error
+    return found.st_mtime_ns, found.st_size
+
+
+def _module_of(key: str) -> str:
+    for ending in (".lora_A.weight", ".lora_B.weight"):
+        if key.startswith(_PREFIX) and key.endswith(ending):
+            return key[len(_PREFIX) : -len(ending)]
+    raise RunError(f"{WEIGHTS} has {key!r}: only plain LoRA matrices can be used")
