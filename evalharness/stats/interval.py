@@ -45,6 +45,16 @@ class Evidence(Protocol):
     def estimate(self) -> float: ...
 
     @property
+    def se(self) -> float:
+        """Standard error of the estimate, for planning."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """Independent units (items, or clusters of them) that the estimate rests on."""
+        ...
+
+    @property
     def method(self) -> str: ...
 
     def interval(self, level: float) -> Interval: ...
@@ -90,7 +100,8 @@ def by_unit(values: Floats, clusters: npt.ArrayLike | None) -> tuple[Floats, Flo
         raise ValueError(f"{len(labels)} cluster labels for {len(values)} rows")
     _, codes = np.unique(labels, return_inverse=True)
     sizes = np.bincount(codes).astype(np.float64)
-    sums = np.zeros((len(sizes), values.shape[1]))
+    sums = np.empty((len(sizes), values.shape[1]))
     for column in range(values.shape[1]):
-        sums[:, column] = np.bincount(codes, weights=values[:, column])
+        order = np.argsort(values[:, column], kind="stable")  # floating sums must not depend on the order of the rows
+        sums[:, column] = np.bincount(codes[order], weights=values[order, column])
     return sums, sizes

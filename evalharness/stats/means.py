@@ -108,18 +108,16 @@ def _mean(values: Floats) -> float:
 
 def _largest_se(low: Floats, high: Floats, clusters: npt.ArrayLike | None) -> tuple[float, int]:
     n = len(low)
-    centred = (low + high) / 2
-    centred = centred - _mean(centred)
-    half = (high - low) / 2
-    sums, sizes = by_unit(np.column_stack([centred, half]), clusters)
+    centred, half = (low + high) / 2, (high - low) / 2
+    sums, sizes = by_unit(np.column_stack([centred - _mean(centred), half]), clusters)
     units = len(sizes)
+    if low.min() == high.max():  # one value throughout: no spread to estimate
+        return 0.0, units
     if units < 2:
-        return (0.0 if not half.any() and np.ptp(low) == 0 else math.inf), units
+        return math.inf, units
     share = sizes / n
     reach = sums[:, 1] * (1 - share) + share * (_mean(half) * n - sums[:, 1])
     error = np.abs(sums[:, 0]) + reach
-    if np.ptp(low) == 0 and np.ptp(high) == 0 and not half.any():
-        return 0.0, units
     return math.sqrt(math.fsum(error * error / (1 - share))) / n, units
 
 

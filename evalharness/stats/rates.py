@@ -22,41 +22,46 @@ BISECTIONS = 60
 
 @dataclass(frozen=True, slots=True)
 class Wilson:
-    """Evidence on a rate: `successes` of n are surely right, `open` more may be (their outputs are missing).
+    """Evidence on a rate of n items: between `low` and `high` successes (they differ if outputs are missing).
 
-    Wilson's score interval: the rates p with |k/n - p| <= z·sqrt(p(1-p)/n). Source: Wilson 1927, JASA 22.
-    Open items count as wrong for the estimate and the lower end, as right for the upper end.
+    Wilson's score interval: the rates p with |k/n - p| <= z·sqrt(p(1-p)/n). Source: Wilson 1927, JASA 22:209-212.
     """
 
-    successes: float
+    estimate: float
+    low: float
+    high: float
     n: int
-    open: float = 0.0
     method: str = "Wilson"
 
     def __post_init__(self) -> None:
-        if self.n < 1 or not 0 <= self.successes <= self.successes + self.open <= self.n:
-            raise ValueError(f"{self.successes} (+ {self.open} open) successes of {self.n}")
+        if self.n < 1 or not 0 <= self.low <= self.high <= self.n:
+            raise ValueError(f"{self.low} to {self.high} successes of {self.n} items")
 
     @property
-    def estimate(self) -> float:
-        return self.successes / self.n
+    def se(self) -> float:
+        return math.sqrt(self.estimate * (1 - self.estimate) / self.n)
+
+    @property
+    def units(self) -> int:
+        return self.n
 
     def interval(self, level: float) -> Interval:
         z = float(-ndtri(alpha_of(level) / 2))
-        low = _wilson_limit(self.successes, self.n, -z)
-        high = _wilson_limit(self.successes + self.open, self.n, z)
+        low, high = _wilson_limit(self.low, self.n, -z), _wilson_limit(self.high, self.n, z)
         return Interval(self.estimate, low, high, self.method, level)
 
     def p_below(self, x: float) -> float:
-        return float(ndtr(self._score(self.successes + self.open, x)))
+        return float(ndtr(_wilson_score(self.high, self.n, x)))
 
     def p_above(self, x: float) -> float:
-        return float(ndtr(-self._score(self.successes, x)))
+        return float(ndtr(-_wilson_score(self.low, self.n, x)))
 
-    def _score(self, successes: float, x: float) -> float:
-        spread = math.sqrt(max(0.0, x * (1 - x)) / self.n)
-        gap = successes / self.n - x
-        return gap / spread if spread > 0 else math.copysign(math.inf, gap) if gap else 0.0
+
+def _wilson_score(successes: float, n: int, x: float) -> float:
+    gap, spread = successes / n - x, math.sqrt(max(0.0, x * (1 - x)) / n)
+    if spread > 0:
+        return gap / spread
+    return math.copysign(math.inf, gap) if gap else 0.0
 
 
 def _wilson_limit(successes: float, n: int, z: float) -> float:
@@ -70,7 +75,7 @@ def _wilson_limit(successes: float, n: int, z: float) -> float:
 
 def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
     """Wilson score interval of a rate (proportion). Raises ValueError unless 0 <= successes <= n and n >= 1."""
-    return Wilson(successes, n).interval(level)
+    return Wilson(successes / max(n, 1), successes, successes, n).interval(level)
 
 
 def tango_score(b: npt.ArrayLike, c: npt.ArrayLike, n: npt.ArrayLike, difference: npt.ArrayLike) -> Floats:
@@ -127,6 +132,19 @@ class Tango:
     def __post_init__(self) -> None:
         if any(min(b, c) < 0 or b + c > self.n for b, c in (self.worst, self.best)) or self.n < 1:
             raise ValueError(f"discordant counts {self.worst} and {self.best} of {self.n} items")
+
+    @property
+    def discordance(self) -> float:
+        """The share of items on which the two arms differ (missing outputs at their worst)."""
+        return sum(self.worst) / self.n
+
+    @property
+    def se(self) -> float:
+        return math.sqrt(max(0.0, self.discordance - self.estimate**2) / self.n)
+
+    @property
+    def units(self) -> int:
+        return self.n
 
     def interval(self, level: float) -> Interval:
         low, high = tango_limits([self.worst[0], self.best[0]], [self.worst[1], self.best[1]], self.n, level)

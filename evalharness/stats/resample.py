@@ -50,6 +50,10 @@ class Bootstrap:
     clip: tuple[float, float]
 
     @property
+    def se(self) -> float:
+        return float(self.low.std(ddof=1))
+
+    @property
     def refused(self) -> bool:
         return self.units < FEWEST_UNITS
 
@@ -88,9 +92,9 @@ class Bootstrap:
         p = float(stdtr(u - 1, math.sqrt((u - 1) / u) * ndtri(share)))
         return p if equal_gap is None else max(p, unseen_alpha(u, equal_gap, self.span) / 2)
 
-    def or_better(self, best: Bootstrap) -> Bootstrap:
-        """This evidence (missing outputs at their worst) with the upper end of `best` (the same at their best)."""
-        return replace(self, high=best.high)
+    def joined(self, low: Bootstrap, high: Bootstrap, equal: float | None = None) -> Bootstrap:
+        """This estimate with the lower end of `low` and the upper of `high`: missing outputs at either extreme."""
+        return replace(self, low=low.low, high=high.high, equal=equal)
 
 
 def bootstrap_one(

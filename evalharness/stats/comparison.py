@@ -1,0 +1,269 @@
+"""Two arms on the same items: the difference with its evidence, both scores, wins and losses, what could be seen.
+
+Arrays in, numbers out. Rows are items in one fixed order; a missing output is a row of NaN and counts as an outcome.
+
+>>> better, worse = np.array([1.0, 1, 1, 0, 1] * 40), np.array([1.0, 0, 1, 0, 1] * 40)
+>>> found = compare(better, worse, Measure("binary"))
+>>> found.wins, found.losses, round(found.difference.low, 3)
+(40, 0, 0.15)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from evalharness.stats.interval import Evidence, Floats, Interval, alpha_of
+from evalharness.stats.means import mean_evidence, sign_flip
+from evalharness.stats.outcomes import Measure, Outcomes, outcomes
+from evalharness.stats.plan import visible_difference, visible_mean_difference
+from evalharness.stats.rates import Tango, Wilson, mcnemar_midp
+from evalharness.stats.resample import DRAWS, TRIALS, Pair, evidence_diff, evidence_one, randomizations
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate against baseline on one metric and slice. Differences are oriented: positive is better.
+
+    `p` is the secondary, two-sided p-value by `p_method`; `visible` is the smallest difference that this test set shows
+    with 80% power; wins, losses and ties count items. Missing outputs count as failed in `p` and in the counts.
+    """
+
+    n: int
+    candidate: Evidence
+    baseline: Evidence
+    evidence: Evidence
+    level: float
+    p: float
+    p_method: str
+    wins: int
+    losses: int
+    ties: int
+    visible: float
+    missing_candidate: float
+    missing_baseline: float
+
+    @property
+    def difference(self) -> Interval:
+        """The interval that every verdict is read off, at the comparison's level."""
+        return self.evidence.interval(self.level)
+
+
+def compare(
+    candidate: npt.ArrayLike,
+    baseline: npt.ArrayLike,
+    measure: Measure,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    ids: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+    trials: int = TRIALS,
+) -> Comparison:
+    """Compare two arms' statistics (items,), (items, k) or (items, repeats, k); NaN rows are missing outputs.
+
+    Method by kind. Right/wrong with one output an item and no clusters: Tango, McNemar mid-p. Any other mean: t on the
+    paired differences of items' means, sign flip. Corpus metrics: bootstrap, approximate randomization. A missing
+    candidate output counts as its worst for the lower end and as its best for the upper, a missing baseline output
+    the other way round, so that no missing output turns a verdict in its arm's favour. `level` is 1 - alpha/K for
+    K candidates. Rows are sorted by `ids` first, if given: then the order of the rows changes nothing at all.
+    """
+    options = {"clusters": clusters, "ids": ids, "level": level, "seed": seed, "draws": draws, "trials": trials}
+    return compare_many([candidate], baseline, measure, **options)[0]  # type: ignore[arg-type]
+
+
+def compare_many(
+    candidates: Sequence[npt.ArrayLike],
+    baseline: npt.ArrayLike,
+    measure: Measure,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    ids: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+    trials: int = TRIALS,
+) -> list[Comparison]:
+    """`compare` for several candidates and one baseline at the price of one set of draws. The level is taken as given."""
+    task = _task([*candidates, baseline], measure, clusters, ids, level, seed, draws)
+    evidence = _scores(task)
+    differences = _corpus_differences(task) if measure.kind == "corpus" else _mean_differences(task)
+    p_values = _p_values(task, differences, trials)
+    return [_comparison(task, i, evidence, differences[i], *p_values[i]) for i in range(len(candidates))]
+
+
+def scores(
+    arms: Sequence[npt.ArrayLike],
+    measure: Measure,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    ids: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> list[Interval]:
+    """Each arm's score with its own interval: Wilson for rates, t for other means, bootstrap for corpus metrics.
+
+    The estimate counts missing outputs as failed; the interval reaches from their worst to their best.
+    """
+    task = _task(arms, measure, clusters, ids, level, seed, draws)
+    return [evidence.interval(level) for evidence in _scores(task)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Arms on the same items in order; the last is the baseline."""
+
+    arms: list[Outcomes]
+    measure: Measure
+    clusters: npt.NDArray[np.generic] | None
+    level: float
+    seed: int
+    draws: int
+
+    @property
+    def counted(self) -> bool:
+        """Whether right/wrong counts tell all: one output an item, items independent."""
+        return self.measure.kind == "binary" and self.clusters is None and all(arm.repeats == 1 for arm in self.arms)
+
+
+def _task(
+    arms: Sequence[npt.ArrayLike],
+    measure: Measure,
+    clusters: npt.ArrayLike | None,
+    ids: npt.ArrayLike | None,
+    level: float,
+    seed: int,
+    draws: int,
+) -> _Task:
+    filled = [outcomes(stats, measure) for stats in arms]
+    shapes = {arm.worst.shape for arm in filled}
+    if len(shapes) != 1:
+        raise ValueError(f"the arms must have the same items and statistics; found shapes {sorted(shapes)}")
+    labels = None if clusters is None else np.asarray(clusters)
+    if ids is not None:
+        order = np.argsort(np.asarray(ids), kind="stable")
+        filled = [arm.reordered(order) for arm in filled]
+        labels = None if labels is None else labels[order]
+    return _Task(filled, measure, labels, level, seed, max(draws, math.ceil(40 / alpha_of(level))))
+
+
+def _scores(task: _Task) -> list[Evidence]:
+    measure = task.measure
+    if measure.kind == "corpus":
+        return _corpus_scores(task)
+    found: list[Evidence] = []
+    for arm in task.arms:
+        low, high = np.sort([arm.worst[:, 0], arm.best[:, 0]], axis=0)
+        n, estimate = len(low), math.fsum(arm.worst[:, 0]) / len(low)
+        if task.counted:
+            found.append(Wilson(estimate, float(low.sum()), float(high.sum()), n))
+        else:
+            options = {"span": measure.width, "clip": measure.range, "estimate": estimate}
+            found.append(mean_evidence(low, high, clusters=task.clusters, **options))  # type: ignore[arg-type]
+    return found
+
+
+def _corpus_scores(task: _Task) -> list[Evidence]:
+    stats = [side for arm in task.arms for side in (arm.worst, arm.best)[: 1 + (arm.missing > 0)]]
+    found = iter(evidence_one(stats, task.measure.finish, task.draws, task.seed, task.clusters, task.measure.range))
+    joined: list[Evidence] = []
+    for arm in task.arms:
+        worst = next(found)
+        low, high = [worst, next(found) if arm.missing else worst][:: task.measure.sign]
+        joined.append(worst.joined(low, high, None if arm.missing else worst.equal))
+    return joined
+
+
+def _mean_differences(task: _Task) -> list[Evidence]:
+    *tried, base = task.arms
+    sign, width = task.measure.sign, task.measure.width
+    found: list[Evidence] = []
+    for arm in tried:
+        low, high = sign * (arm.worst - base.best)[:, 0], sign * (arm.best - base.worst)[:, 0]
+        known = sign * (arm.worst - base.worst)[:, 0]
+        estimate = math.fsum(known) / len(known)
+        if task.counted:
+            found.append(Tango(estimate, _discordant(low), _discordant(high), len(known)))
+        else:
+            options = {"span": width, "clip": (-width, width), "estimate": estimate, "method": "paired t"}
+            found.append(mean_evidence(low, high, clusters=task.clusters, **options))  # type: ignore[arg-type]
+    return found
+
+
+def _discordant(differences: Floats) -> tuple[int, int]:
+    return int(np.count_nonzero(differences > 0)), int(np.count_nonzero(differences < 0))
+
+
+def _corpus_differences(task: _Task) -> list[Evidence]:
+    """Bootstrap evidence of each difference, from its worst and best case where outputs are missing."""
+    *tried, base = task.arms
+    pairs: list[Pair] = []
+    for arm in tried:
+        pairs += [(arm.worst, base.best), (arm.best, base.worst)][: 1 + (arm.missing + base.missing > 0)]
+    if task.measure.sign < 0:
+        pairs = [(b, a) for a, b in pairs]
+    found = iter(evidence_diff(pairs, task.measure.finish, task.draws, task.seed, task.clusters, task.measure.width))
+    joined: list[Evidence] = []
+    for arm in tried:
+        low = next(found)
+        if arm.missing + base.missing == 0:
+            joined.append(low)
+            continue
+        both = arm.complete & base.complete
+        same = np.array_equal(arm.worst[both], base.worst[both])
+        gap = task.measure.sign * (_total(arm, task.measure) - _total(base, task.measure))
+        joined.append(replace(low.joined(low, next(found), 0.0 if same else None), estimate=gap))
+    return joined
+
+
+def _total(arm: Outcomes, measure: Measure) -> float:
+    return float(measure.finish(arm.worst.sum(axis=0), np.array(float(len(arm.worst)))))
+
+
+def _p_values(task: _Task, differences: Sequence[Evidence], trials: int) -> list[tuple[float, str]]:
+    *tried, base = task.arms
+    pairs = [(arm.worst, base.worst) for arm in tried]
+    if task.measure.kind == "corpus":
+        found = randomizations(pairs, task.measure.finish, trials, task.seed, task.clusters)
+        return [(p, "approximate randomization") for p in found]
+    known = [(a - b)[:, 0] for a, b in pairs]
+    if task.counted:
+        return [(mcnemar_midp(*_discordant(gap)), "McNemar mid-p") for gap in known]
+    return [(sign_flip(gap, task.clusters, trials, task.seed), "sign flip") for gap in known]
+
+
+def _comparison(task: _Task, i: int, evidence: Sequence[Evidence], difference: Evidence, p: float, method: str) -> Comparison:
+    arm, base = task.arms[i], task.arms[-1]
+    one = np.ones(len(arm.worst))
+    gap = task.measure.sign * (task.measure.finish(arm.worst, one) - task.measure.finish(base.worst, one))
+    wins, losses = _discordant(gap)
+    return Comparison(
+        n=len(gap),
+        candidate=evidence[i],
+        baseline=evidence[-1],
+        evidence=difference,
+        level=task.level,
+        p=p,
+        p_method=method,
+        wins=wins,
+        losses=losses,
+        ties=len(gap) - wins - losses,
+        visible=_visible(difference, task.measure.width, task.level),
+        missing_candidate=arm.missing_share,
+        missing_baseline=base.missing_share,
+    )
+
+
+def _visible(evidence: Evidence, width: float, level: float) -> float:
+    """The smallest difference shown with 80% power, at the discordance or spread seen here; at most the whole range."""
+    if isinstance(evidence, Tango):
+        return visible_difference(evidence.n, max(evidence.discordance, 1 / evidence.n), level)
+    interval = evidence.interval(level)
+    half = (interval.high - interval.low) / 2
+    return min(width, max(half, visible_mean_difference(evidence.se, evidence.units, level)))
