@@ -16,7 +16,7 @@ sample id) or pass `ids`. NaN rows are missing outputs and count as outcomes.
 """
 
 from evalharness.stats.agreement import cohen_kappa, krippendorff_alpha
-from evalharness.stats.comparison import Comparison, compare, compare_many, scores
+from evalharness.stats.comparison import Comparison, compare, compare_many, difference_evidence, score_evidence, scores
 from evalharness.stats.corrected import Normal, ppi, ppi_evidence
 from evalharness.stats.decisions import Contender, Decision, decide, pick_on_dev
 from evalharness.stats.gates import MOST_MISSING, Check, Checked, Gated, gate, gate_rule
@@ -82,6 +82,7 @@ __all__ = [
     "compare",
     "compare_many",
     "decide",
+    "difference_evidence",
     "evidence_diff",
     "evidence_one",
     "gate",
@@ -104,6 +105,7 @@ __all__ = [
     "ppi_evidence",
     "randomizations",
     "schedule",
+    "score_evidence",
     "scores",
     "sign_flip",
     "t_interval",

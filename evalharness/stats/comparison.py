@@ -111,8 +111,37 @@ def scores(
 
     The estimate counts missing outputs as failed; the interval reaches from their worst to their best.
     """
-    task = _task(arms, measure, clusters, ids, level, seed, draws)
-    return [evidence.interval(level) for evidence in _scores(task)]
+    return [each.interval(level) for each in score_evidence(arms, measure, clusters=clusters, ids=ids, level=level, seed=seed, draws=draws)]
+
+
+def score_evidence(
+    arms: Sequence[npt.ArrayLike],
+    measure: Measure,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    ids: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> list[Evidence]:
+    """What `scores` reads its intervals from: for checks on a score, at any level up to `level`."""
+    return _scores(_task(arms, measure, clusters, ids, level, seed, draws))
+
+
+def difference_evidence(
+    candidates: Sequence[npt.ArrayLike],
+    baseline: npt.ArrayLike,
+    measure: Measure,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    ids: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> list[Evidence]:
+    """What `compare_many` reads its differences from, without the cost of its p-values."""
+    task = _task([*candidates, baseline], measure, clusters, ids, level, seed, draws)
+    return _corpus_differences(task) if measure.kind == "corpus" else _mean_differences(task)
 
 
 @dataclass(frozen=True, slots=True)
