@@ -1,0 +1,112 @@
+"""Numbers of a report as people read them, shared by all renderers: one decimal of a point, "unknown" where nobody knows.
+
+>>> seconds(0.182), seconds(75.0), dollars(None), count(12345), share(0.0254)
+('0.18 s', '1 min 15 s', 'unknown', '12,345', '2.5%')
+"""
+
+from __future__ import annotations
+
+from evalharness.report.model import Cell, Counts, Estimate, MetricHead, Report, Row
+from evalharness.verdict.wording import Unit, percent, several
+
+UNKNOWN = "unknown"
+
+
+def seconds(value: float | None) -> str:
+    """A duration: "180 ms" would hide that it is slow, so seconds with two digits; minutes from 60 s on."""
+    if value is None:
+        return UNKNOWN
+    if value < 60:
+        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def dollars(value: float | None) -> str:
+    """US dollars with cents, or two digits below a cent."""
+    if value is None:
+        return UNKNOWN
+    return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands separators."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def short_count(value: int | None) -> str:
+    """A whole number in at most five characters: "980", "48.1k", "3.2M"."""
+    if value is None:
+        return UNKNOWN
+    for limit, scale, letter in ((10_000, 1, ""), (1_000_000, 1e3, "k"), (1_000_000_000, 1e6, "M")):
+        if value < limit:
+            return f"{value:,}" if scale == 1 else f"{value / scale:.3g}{letter}"
+    return f"{value / 1e9:.3g}B"
+
+
+def share(value: float | None) -> str:
+    """A share of a whole, with two digits."""
+    return UNKNOWN if value is None else f"{100 * value:.2g}%"
+
+
+def unit_of(metric: MetricHead) -> Unit:
+    """How the metric's numbers are shown."""
+    return Unit.of(metric.range)
+
+
+def ends(metric: MetricHead, estimate: Estimate, *, signed: bool = False) -> str:
+    """An interval: "67.1 to 76.2", signed "+20.5 to +30.4"."""
+    show = unit_of(metric).gain if signed else unit_of(metric).value
+    low = "−∞" if estimate.low is None else show(estimate.low)
+    return f"{low} to {'∞' if estimate.high is None else show(estimate.high)}"
+
+
+def reading(cell: Cell) -> str:
+    """What the difference shows: "better", "worse" or "no difference shown"; "" for the reference."""
+    if cell.gain is None:
+        return ""
+    if cell.gain.low is not None and cell.gain.low > 0:
+        return "better"
+    return "worse" if cell.gain.high is not None and cell.gain.high < 0 else "no difference shown"
+
+
+def levels(report: Report) -> str:
+    """What the intervals hold: "95% intervals; differences at 97.5%, corrected for 2 candidates"."""
+    text = f"{percent(report.confidence)} intervals"
+    if report.candidates > 1:
+        text += f"; differences at {percent(report.level)}, corrected for {several(report.candidates, 'candidate')}"
+    return text
+
+
+def gate_reference(report: Report) -> str:
+    """The arm that the gate compares with."""
+    evidence = (report.gate or {}).get("evidence", {})
+    return str(evidence.get("against", report.reference))
+
+
+def needed(items: int | None) -> str:
+    """What an open check lacks: " (about 2,400 items would show it if nothing changed)", or nothing."""
+    return "" if items is None else f" (about {items:,} items would show it if nothing changed)"
+
+
+def outcome_parts(counts: Counts) -> list[tuple[str, int]]:
+    """The counts by name, in a fixed order; "ok" where nothing says what is right."""
+    parts = [("right", counts.right), ("wrong", counts.wrong)] if counts.right is not None else [("ok", counts.wrong)]
+    parts += [("truncated", counts.truncated), ("error", counts.error)]
+    parts += [("missing", counts.missing)] if counts.missing else []
+    return [(name, number) for name, number in parts if number is not None]
+
+
+def training_line(row: Row) -> str:
+    """How long training took and how much of the model it changed: "1 min 15 s, 82k parameters (2.6%)"; "" if it was not trained."""
+    training = row.training
+    if training is None:
+        return ""
+    parts = [seconds(training.seconds)]
+    if training.trained_parameters is not None:
+        changed = f"{short_count(training.trained_parameters)} parameters"
+        parts.append(f"{changed} ({share(training.trained_share)})" if training.trained_share is not None else changed)
+    if training.cost_usd is not None:
+        parts.append(dollars(training.cost_usd))
+    return ", ".join(parts)

@@ -1,0 +1,166 @@
+"""The report model: everything a reader is told about a run, in plain values. Every renderer shows this and nothing else.
+
+Scores, differences and intervals are in the metric's own unit and not rounded for show; what is unknown is None, never 0.
+
+>>> Counts(right=280, wrong=115, truncated=3, error=2).total
+400
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+"""Version of the model and of its JSON; it changes when a field changes its meaning or goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval; an end that nothing bounds is None."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of an arm's outputs; each is counted once. `right` and `wrong` by the binary metric `metric`.
+
+    Without a binary metric `right` is None and `wrong` counts every complete answer. `missing` are not stored (yet).
+    """
+
+    right: int | None
+    wrong: int
+    truncated: int
+    error: int
+    missing: int = 0
+    metric: str | None = None
+
+    @property
+    def total(self) -> int:
+        return (self.right or 0) + self.wrong + self.truncated + self.error + self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One arm under one metric. `gain` is the paired difference from the reference: positive is better. None: not computed."""
+
+    metric: str
+    score: Estimate | None
+    gain: Estimate | None
+    missing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an arm's outputs took; None where unknown. Seconds and US dollars."""
+
+    outputs: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    cost_usd_per_1000: float | None
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """How an arm was trained; None where unknown."""
+
+    training_id: str
+    runner: str
+    base: str
+    state: str
+    seconds: float | None
+    cost_usd: float | None
+    tokens: int | None
+    trained_parameters: int | None
+    total_parameters: int | None
+    trained_share: float | None
+    facts: Mapping[str, float | int | str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One arm. With a `problem` (a failed training, no outputs) it was not scored and has no cells."""
+
+    arm: str
+    arm_id: str
+    role: str
+    is_reference: bool
+    problem: str | None
+    cells: tuple[Cell, ...]
+    counts: Counts | None
+    usage: Usage
+    training: TrainingFacts | None
+
+    def cell(self, metric: str) -> Cell | None:
+        """The arm under this metric, if it was scored by it."""
+        return next((cell for cell in self.cells if cell.metric == metric), None)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricHead:
+    """A metric as the columns name it. `problem` says why its values are missing or old."""
+
+    label: str
+    kind: str
+    higher_is_better: bool
+    range: tuple[float, float]
+    signature: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The run: when, by which code."""
+
+    run_id: str
+    suite: str
+    state: str
+    started: str
+    finished: str | None
+    git_sha: str | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetHead:
+    """The held-out items that all arms were scored on."""
+
+    dataset_id: str
+    name: str
+    source: str
+    n: int
+    repeats: int
+    clusters: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run's report. `rows` are best first by the metric `ranked_by`, arms that were not scored last.
+
+    `level` is that of every interval of a difference: 1 - α/K for `candidates` = K compared candidates. Scores' own
+    intervals are at `confidence`. `gate` and `decision` are verdicts as JSON.
+    """
+
+    run: RunHead
+    dataset: DatasetHead
+    reference: str
+    confidence: float
+    level: float
+    candidates: int
+    ranked_by: str
+    metrics: tuple[MetricHead, ...]
+    rows: tuple[Row, ...]
+    headline: str
+    gate: Mapping[str, Any] | None = None
+    decision: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    schema: int = SCHEMA

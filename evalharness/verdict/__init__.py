@@ -1,0 +1,20 @@
+"""Scores -> verdicts: compare describes, gate says whether a candidate may pass, decide whether it is worth the change.
+
+    store -> load -> View -> compare | gate | decide -> Verdict -> note (the ledger of test-set use)
+
+>>> view = load(Store("results/evalh.duckdb"), run_id)                                                # doctest: +SKIP
+>>> gate(view).outcome, decide(view).outcome                                                          # doctest: +SKIP
+('PASS', 'ADOPT')
+
+Every verdict is read off the interval that the user sees. evidence.py chooses the interval, checks.py and deciding.py
+hold the rules, wording.py the words.
+"""
+
+from evalharness.verdict.comparing import compare
+from evalharness.verdict.deciding import decide
+from evalharness.verdict.gating import confidence_of, gate, level_of, reference_of
+from evalharness.verdict.ledger import Ledger, note
+from evalharness.verdict.records import Verdict
+from evalharness.verdict.view import View, load
+
+__all__ = ["Ledger", "Verdict", "View", "compare", "confidence_of", "decide", "gate", "level_of", "load", "note", "reference_of"]

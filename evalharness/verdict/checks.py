@@ -1,0 +1,146 @@
+"""The checks of a gate: each rule on each slice it names, each read off one interval.
+
+    margin m      PASS if L > -m     FAIL if not PASS and U < 0     of the paired difference
+    at_least f    PASS if L > f      FAIL if U < f                  of the candidate's own score
+
+The FAIL tests of all checks of a candidate are corrected together (Holm). Anything else is INCONCLUSIVE.
+
+>>> check_all(view, suite.gate.rules, ["tuned"], "few-shot", 0.95)["tuned"][0].sentence()             # doctest: +SKIP
+'exact_match: better by 11.2 to 21.7 points, 2.0 points of loss allowed'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalharness.spec import Rule
+from evalharness.stats import Evidence, Tango, items_to_settle, mean_items_needed
+from evalharness.stats.gates import Check as Test
+from evalharness.stats.gates import Checked, Outcome
+from evalharness.stats.gates import gate as judge
+from evalharness.verdict.evidence import gains, scores
+from evalharness.verdict.measures import Measure
+from evalharness.verdict.records import interval_json, plain
+from evalharness.verdict.view import Rows, View
+from evalharness.verdict.wording import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule on one slice for one candidate, and what was found."""
+
+    rule: Rule
+    measure: Measure
+    slice: str | None
+    n: int
+    evidence: Evidence
+    found: Checked
+
+    @property
+    def name(self) -> str:
+        """ "exact_match (lang=de)"."""
+        return self.measure.label + (f" ({self.slice})" if self.slice else "")
+
+    @property
+    def result(self) -> Outcome:
+        """PASS, FAIL or INCONCLUSIVE."""
+        return self.found.outcome
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it fails by itself, but not once all checks of the gate are counted."""
+        return self.found.alone == "FAIL" and self.found.outcome != "FAIL"
+
+    def items_needed(self) -> int | None:
+        """Items at which it passes with 80% chance: if nothing changed (margin), or if the score is as found (floor)."""
+        estimate = self.evidence.estimate
+        gap = self.rule.margin if self.rule.margin is not None else estimate - _oriented_floor(self.rule, self.measure)
+        units = needed(self.evidence, gap, 0.0, self.found.interval.level)
+        return None if units is None else math.ceil(units * self.n / self.evidence.units)
+
+    def as_json(self) -> dict[str, Any]:
+        """The check with its interval, in the metric's unit and direction."""
+        own_score = self.rule.at_least is not None
+        interval = interval_json(self.found.interval, self.measure.sign if own_score else 1)
+        return {
+            "metric": self.measure.label,
+            "slice": self.slice,
+            "n": self.n,
+            "margin": self.rule.margin,
+            "at_least": self.rule.at_least,
+            "result": self.result,
+            "score" if own_score else "difference": interval,
+            "p_fail": plain(self.found.p),
+            "p_fail_adjusted": plain(self.found.adjusted),
+            "items_needed": self.items_needed() if self.result == "INCONCLUSIVE" else None,
+            "sentence": self.sentence(),
+        }
+
+    def sentence(self) -> str:
+        """What was checked and found: "exact_match: better by 1.9 to 6.3 points, 2.0 points of loss allowed"."""
+        unit, interval = Unit.of(self.measure.row.range), self.found.interval
+        if self.rule.at_least is None:
+            allowed = unit.size(self.rule.margin or 0.0)
+            return f"{self.name}: {unit.shown(interval.low, interval.high)}, {allowed} of loss allowed"
+        ends = sorted(self.measure.sign * end for end in (interval.low, interval.high))
+        bound = "at least" if self.measure.sign > 0 else "at most"
+        wanted = f"{bound} {unit.value(self.rule.at_least)} wanted"
+        return f"{self.name}: {unit.value(ends[0])} to {unit.value(ends[1])}, {wanted}"
+
+
+def needed(evidence: Evidence, gap: float, difference: float, level: float) -> int | None:
+    """Units (items or clusters) that show with 80% chance that the truth lies above `difference` - `gap`, or None.
+
+    Right/wrong differences by enumeration, any other number by its standard error here.
+    """
+    if gap <= 0:
+        return None
+    if isinstance(evidence, Tango):
+        return items_to_settle(difference - gap, difference, max(evidence.discordance, 1 / evidence.n), level)
+    spread = evidence.se * math.sqrt(evidence.units)
+    return mean_items_needed(gap, spread, level) if math.isfinite(spread) else None
+
+
+def check_all(view: View, rules: Sequence[Rule], candidates: Sequence[str], reference: str, level: float) -> dict[str, list[Check]]:
+    """candidate -> its checks, judged; `level` is that of each interval. Raises ConfigError for unknown metrics and slices."""
+    asked = [(rule, name, rows) for rule in rules for name, rows in _slices(view, rule)]
+    evidence = [_evidence(view, rule, candidates, reference, level, rows) for rule, _, rows in asked]
+    found: dict[str, list[Check]] = {}
+    for candidate in candidates:
+        tests = [_test(rule, view.measure(rule.metric), each[candidate]) for (rule, _, _), each in zip(asked, evidence, strict=True)]
+        checks = zip(asked, tests, judge(tests, level).checks, strict=True)
+        found[candidate] = [
+            Check(rule, view.measure(rule.metric), name, view.n if rows is None else int(rows.sum()), test.evidence, done)
+            for (rule, name, rows), test, done in checks
+        ]
+    return found
+
+
+def _evidence(view: View, rule: Rule, candidates: Sequence[str], reference: str, level: float, rows: Rows | None) -> Mapping[str, Evidence]:
+    if rule.at_least is not None:
+        return scores(view, candidates, rule.metric, level, rows)
+    return gains(view, candidates, reference, rule.metric, level, rows)
+
+
+def _test(rule: Rule, measure: Measure, evidence: Evidence) -> Test:
+    if rule.at_least is not None:
+        return Test.at_least(evidence, _oriented_floor(rule, measure))
+    return Test.difference(evidence, rule.margin or 0.0)
+
+
+def _oriented_floor(rule: Rule, measure: Measure) -> float:
+    """The floor where higher is better: "at least f" of a metric that counts errors means at most f of them."""
+    return measure.sign * (rule.at_least or 0.0)
+
+
+def _slices(view: View, rule: Rule) -> Iterator[tuple[str | None, Rows | None]]:
+    if rule.slice is not None:
+        name, _, value = rule.slice.partition("=")
+        yield rule.slice, view.rows(name, value)
+    elif rule.every_slice:
+        yield from view.every_slice()
+    else:
+        yield None, None

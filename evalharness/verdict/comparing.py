@@ -1,0 +1,128 @@
+"""compare: two arms on the same items, described. It never says "equal", and never ends with an error code.
+
+>>> compare(view, "tuned", "few-shot").sentences[0]                                                   # doctest: +SKIP
+'exact_match: tuned is better by 11.2 to 21.7 points than few-shot (95%, 400 items).'
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evalharness.errors import ConfigError, Problem
+from evalharness.records import Output
+from evalharness.stats import Comparison
+from evalharness.verdict.evidence import comparison, differences, scores
+from evalharness.verdict.gating import confidence_of, reference_of
+from evalharness.verdict.measures import Measure
+from evalharness.verdict.money import per_1000
+from evalharness.verdict.records import Verdict, interval_json, plain
+from evalharness.verdict.view import View
+from evalharness.verdict.wording import Unit, percent, several
+
+FLIPS = 10
+
+
+def compare(view: View, arm: str, against: str | None = None, *, confidence: float | None = None, flips: int = FLIPS) -> Verdict:
+    """Describe an arm against another one (the run's reference if left out), by metric and slice, with the largest flips.
+
+    The two are compared as chosen beforehand: the level is not corrected for other candidates. Raises ConfigError for
+    unknown arms and for arms that have nothing to compare.
+    """
+    reference = against or reference_of(view)
+    _need(view, arm)
+    _need(view, reference)
+    level = confidence_of(view, confidence)
+    metrics = [label for label, measure in view.measures.items() if measure.ready]
+    found = [_metric(view, arm, reference, label, level) for label in metrics]
+    evidence = {
+        "arm": arm,
+        "against": reference,
+        "level": plain(level),
+        "n": view.n,
+        "metrics": found,
+        "usage": {label: _usage(view, label) for label in (arm, reference)},
+        "flips": _flips(view, arm, reference, metrics[0], flips) if metrics else [],
+        "arm_ids": {label: view.contender(label).arm.arm_id for label in (arm, reference)},
+    }
+    sentences = tuple(each["sentence"] for each in found)
+    return Verdict("compare", "COMPARED", sentences, evidence, view.dataset.id, view.run.run_id, view.run.suite_name)
+
+
+def _need(view: View, label: str) -> None:
+    if (problem := view.contender(label).problem) is not None:
+        raise ConfigError([Problem("", label, f"nothing to compare: {problem}", "Run the suite again; what failed is tried again")])
+
+
+def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict[str, Any]:
+    found, sign = comparison(view, arm, other, metric, level), view.measures[metric].sign
+    own = scores(view, [arm, other], metric, level)
+    slices = [(name, comparison(view, arm, other, metric, level, rows)) for name, rows in view.every_slice()]
+    return {
+        "metric": metric,
+        **_described(found),
+        "scores": {label: interval_json(evidence.interval(level), sign) for label, evidence in own.items()},
+        "missing": {arm: plain(found.missing_candidate), other: plain(found.missing_baseline)},
+        "sentence": _sentence(view.measures[metric], arm, other, found),
+        "slices": [{"slice": name, **_described(each)} for name, each in slices],
+    }
+
+
+def _described(found: Comparison) -> dict[str, Any]:
+    return {
+        "n": found.n,
+        "difference": interval_json(found.difference),
+        "wins": found.wins,
+        "losses": found.losses,
+        "ties": found.ties,
+        "p": plain(found.p),
+        "test": found.p_method,
+        "visible": plain(found.visible),
+    }
+
+
+def _sentence(measure: Measure, arm: str, other: str, found: Comparison) -> str:
+    unit, low, high = Unit.of(measure.row.range), found.difference.low, found.difference.high
+    basis = f"{percent(found.level)}, {several(found.n, 'item')}"
+    if low > 0 or high < 0:
+        return f"{measure.label}: {arm} is {unit.better(low, high)} than {other} ({basis})."
+    sees = f"this test set can see {unit.size(found.visible)}" if math.isfinite(found.visible) else "too few items to see any"
+    return f"{measure.label}: {arm} against {other}: {unit.shown(low, high)}; {sees} ({basis})."
+
+
+def _usage(view: View, label: str) -> dict[str, Any]:
+    usage = view.usage[view.contender(label).arm.arm_id]
+    return {
+        "cost_usd_per_1000": plain(per_1000(view, label)),
+        "latency_p50_s": plain(usage.latency_p50_s),
+        "latency_p95_s": plain(usage.latency_p95_s),
+    }
+
+
+def _flips(view: View, arm: str, other: str, metric: str, most: int) -> list[dict[str, Any]]:
+    """The items whose values differ most, half of them losses and half wins where there are enough of both."""
+    gaps = differences(view, arm, other, metric)
+    ranked = sorted(np.flatnonzero(gaps), key=lambda i: (-abs(gaps[i]), i))
+    losses, wins = ([i for i in ranked if gaps[i] * sign > 0] for sign in (-1, 1))
+    half = max(most // 2, most - len(wins))
+    chosen = [*losses[:half], *wins[: most - len(losses[:half])]]
+    ids = [view.samples[i].id for i in chosen]
+    texts = {label: _texts(view, label, ids) for label in (arm, other)}
+    return [
+        {
+            "sample_id": view.samples[i].id,
+            "difference": plain(float(gaps[i])),
+            "input": view.samples[i].input,
+            "targets": list(view.samples[i].targets),
+            "answers": {label: texts[label].get(view.samples[i].id) for label in (arm, other)},
+        }
+        for i in chosen
+    ]
+
+
+def _texts(view: View, label: str, ids: Sequence[str]) -> dict[str, str | None]:
+    outputs: list[Output] = view.store.outputs(view.contender(label).arm.arm_id, view.dataset.id, ids)
+    return {output.sample_id: output.reply.text for output in reversed(outputs)}

@@ -1,0 +1,159 @@
+"""gate: may this candidate replace the reference? Every candidate gets its own answer, the run the least good one.
+
+>>> gate(view).exit_code()                                                                            # doctest: +SKIP
+0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalharness.errors import ConfigError, Problem
+from evalharness.spec import GateSpec
+from evalharness.stats import MOST_MISSING, bonferroni_level
+from evalharness.stats.gates import Outcome
+from evalharness.verdict.checks import Check, check_all
+from evalharness.verdict.records import Verdict, plain
+from evalharness.verdict.view import Contender, View
+from evalharness.verdict.wording import listed, percent, several
+
+WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INVALID", "INCONCLUSIVE", "PASS")
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """One candidate's answer. `reason` says why it is INVALID."""
+
+    candidate: str
+    answer: Outcome
+    checks: tuple[Check, ...] = ()
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer with its checks, plain."""
+        checks = [check.as_json() for check in self.checks]
+        return {"candidate": self.candidate, "outcome": self.answer, "reason": self.reason or None, "checks": checks}
+
+    def sentence(self, reference: str) -> str:
+        """ "FAIL: tuned against few-shot. exact_match: worse by 1.9 to 6.3 points, 2.0 points of loss allowed."."""
+        if self.answer == "INVALID":
+            return f"INVALID: {self.candidate} cannot be judged: {self.reason}."
+        if self.answer == "PASS":
+            return f"PASS: {self.candidate} against {reference}. {_sentences(self.checks)}"
+        failed = [check for check in self.checks if check.result == "FAIL"]
+        if failed:
+            return f"FAIL: {self.candidate} against {reference}. {_sentences(failed)}"
+        unsettled = [check for check in self.checks if check.result == "INCONCLUSIVE"]
+        return f"INCONCLUSIVE: {self.candidate} against {reference}. {_sentences(unsettled)} {self.remedy()}"
+
+    def remedy(self) -> str:
+        """What would settle it: how many items, or why no number of them can."""
+        open_checks = [check for check in self.checks if check.result == "INCONCLUSIVE"]
+        known = [items for check in open_checks if (items := check.items_needed()) is not None]
+        if any(check.held_back for check in open_checks):
+            return f"Worse by itself, but not once all {several(len(self.checks), 'check')} are counted (Holm)."
+        if not known:
+            return "No number of items can show it: the margin is 0 or the score is not above the floor."
+        if max(known) <= open_checks[0].n:
+            return f"{max(known):,} items would usually do if nothing had changed: the candidate may well be worse."
+        return f"About {max(known):,} items would settle it if nothing changed (80% chance)."
+
+
+def gate(
+    view: View,
+    spec: GateSpec | None = None,
+    *,
+    candidates: Sequence[str] | None = None,
+    against: str | None = None,
+    confidence: float | None = None,
+) -> Verdict:
+    """Judge the run's candidates (or those named) by the gate's rules; what is left out comes from the run's suite.
+
+    With K candidates every interval is at level 1 - α/K. Raises ConfigError if there are no rules, no candidates, or
+    a rule names what the run does not have.
+    """
+    spec = spec or (view.suite.gate if view.suite is not None else None)
+    if spec is None:
+        raise ConfigError([Problem("", "gate", "the suite has no gate", "Add gate: {rules: [{metric: ..., margin: ...}]}")])
+    reference = against or spec.against or reference_of(view)
+    chosen = _chosen(view, candidates, reference)
+    level = level_of(view, confidence)
+    found = gate_each(view, spec, chosen, reference, level)
+    answer = next(answer for answer in WORST_FIRST if any(each.answer == answer for each in found))
+    evidence = {
+        "against": reference,
+        "confidence": plain(confidence_of(view, confidence)),
+        "level": plain(level),
+        "candidates_compared": len(view.candidates),
+        "n": view.n,
+        "candidates": [each.as_json() for each in found],
+        "arm_ids": {label: view.contender(label).arm.arm_id for label in [*chosen, reference]},
+    }
+    sentences = [each.sentence(reference) for each in found]
+    if len(view.candidates) > 1:
+        sentences.append(_correction(view, level))
+    return Verdict("gate", answer, tuple(sentences), evidence, view.dataset.id, view.run.run_id, view.run.suite_name)
+
+
+def gate_each(view: View, spec: GateSpec, candidates: Sequence[str], reference: str, level: float) -> list[Gated]:
+    """Each candidate's answer, intervals at `level`."""
+    if reason := invalid(view, view.contender(reference), spec):
+        return [Gated(label, "INVALID", reason=f"the reference {reference} {reason}") for label in candidates]
+    reasons = {label: invalid(view, view.contender(label), spec) for label in candidates}
+    valid = [label for label, reason in reasons.items() if reason is None]
+    checks = check_all(view, spec.rules, valid, reference, level)
+    return [Gated(label, "INVALID", reason=reason) if reason else _gated(label, checks[label]) for label, reason in reasons.items()]
+
+
+def _gated(label: str, checks: Sequence[Check]) -> Gated:
+    results = {check.result for check in checks}
+    answer: Outcome = "FAIL" if "FAIL" in results else "PASS" if results == {"PASS"} else "INCONCLUSIVE"
+    return Gated(label, answer, tuple(checks))
+
+
+def invalid(view: View, contender: Contender, spec: GateSpec) -> str | None:
+    """Why the arm cannot be judged: a failed training, no outputs, more than 2% missing; None if it can."""
+    if contender.problem is not None:
+        return contender.problem
+    missing = max(view.missing(contender.label, rule.metric) for rule in spec.rules if view.measure(rule.metric))
+    if missing > MOST_MISSING:
+        return f"{percent(missing)} of its outputs are missing or failed, more than {percent(MOST_MISSING)}"
+    return None
+
+
+def reference_of(view: View) -> str:
+    """The label that candidates are compared with: the suite's reference, else the run's first baseline, else its first arm."""
+    labels = [each.label for each in view.contenders]
+    if view.suite is not None and view.suite.reference in labels:
+        return view.suite.reference
+    return next((each.label for each in view.contenders if not each.is_candidate), labels[0])
+
+
+def confidence_of(view: View, confidence: float | None = None) -> float:
+    """The level asked for, the suite's, or 0.95."""
+    return confidence or (view.suite.confidence if view.suite is not None else 0.95)
+
+
+def level_of(view: View, confidence: float | None = None) -> float:
+    """The level of each interval, so that those of all K candidates hold together: 1 - α/K."""
+    return bonferroni_level(confidence_of(view, confidence), len(view.candidates))
+
+
+def _chosen(view: View, candidates: Sequence[str] | None, reference: str) -> list[str]:
+    labels = [each.label for each in view.contenders if each.is_candidate and each.label != reference]
+    if candidates is not None:
+        labels = [view.contender(label).label for label in dict.fromkeys(candidates)]
+    if not labels:
+        raise ConfigError([Problem("", "candidates", "there is no candidate to judge", "Add candidates: to the suite, or name an arm")])
+    return labels
+
+
+def _sentences(checks: Sequence[Check]) -> str:
+    return " ".join(f"{check.sentence()}." for check in checks)
+
+
+def _correction(view: View, level: float) -> str:
+    names = listed([each.label for each in view.candidates])
+    return f"{several(len(view.candidates), 'candidate')} ({names}), so every interval is at {percent(level)}."

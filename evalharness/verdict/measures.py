@@ -1,0 +1,112 @@
+"""A run's metrics as verdicts need them: the stored row, and the plug-in that finishes sums, made again from that row.
+
+>>> row = MetricRow("m", "exact_match", "1", {}, True, (0.0, 1.0), "binary", "exact_match")
+>>> measure = Measure.of(row, Path("."))
+>>> measure.problem is None, float(measure.finish(np.array([30.0]), np.array(40.0)))
+(True, 0.75)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalharness import registry
+from evalharness.ids import digest
+from evalharness.protocols import Floats, Metric
+from evalharness.records import Sample
+from evalharness.store import MetricRow
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """A metric of a run. `plugin` is None where it cannot be made again; `problem` then says why."""
+
+    row: MetricRow
+    plugin: Metric | None
+    problem: str | None = None
+
+    @staticmethod
+    def of(row: MetricRow, root: Path, uses: Sequence[object] = ()) -> Measure:
+        """The metric of a stored row; `uses` is how the suite names its metrics, for plug-ins in files below `root`.
+
+        A plug-in that is gone, or that would compute another number today, is told in `problem`, not raised.
+        """
+        try:
+            plugin = _plugin(row, root, uses)
+        except Exception as error:  # a plug-in is anybody's code: whatever its import or options raise is told in the report
+            return Measure(row, None, f"{row.name} cannot be loaded: {error}")
+        if row.options and digest(plugin.identity()) != row.metric_id:
+            stored, now = row.version, plugin.version
+            change = f"version {stored}, now {now}" if stored != now else "other settings or another library version"
+            return Measure(row, plugin, f"scored by {change}: score again to compare with new runs")
+        return Measure(row, plugin)
+
+    @property
+    def label(self) -> str:
+        """The metric's name in the suite."""
+        return self.row.label or self.row.name
+
+    @property
+    def sign(self) -> int:
+        """1 if higher is better, else -1."""
+        return 1 if self.row.higher_is_better else -1
+
+    @property
+    def width(self) -> float:
+        """Width of the range, in the metric's unit; may be infinite."""
+        return self.row.range[1] - self.row.range[0]
+
+    @property
+    def ready(self) -> bool:
+        """Whether values can be computed: sums of a corpus metric need the plug-in, means do not."""
+        return self.plugin is not None or self.row.kind != "corpus"
+
+    @property
+    def signature(self) -> str:
+        """What decides the number, for people: the library's own signature, else version and options that were set."""
+        signature = self.row.options.get("signature")
+        if isinstance(signature, str):
+            return signature
+        options = self.row.options.get("options", {})
+        settings = options if isinstance(options, Mapping) else {}
+        return "|".join([f"version:{self.row.version}", *(f"{key}:{_plain(value)}" for key, value in sorted(settings.items()))])
+
+    def finish(self, sums: Floats, n: Floats) -> Floats:
+        """(..., k) summed statistics and (...) counts -> (...) values, in the metric's own unit."""
+        if self.row.kind == "corpus":
+            assert self.plugin is not None  # callers ask `ready` first
+            return self.plugin.finish(sums, n)
+        return np.asarray(sums[..., 0] / n)
+
+    def oriented(self, sums: Floats, n: Floats) -> Floats:
+        """`finish`, negated where lower is better: higher is better of every value."""
+        return self.sign * self.finish(sums, n)
+
+    def extremes(self, sample: Sample) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The worst and the best statistics that the sample can have; the ends of the range without a plug-in."""
+        if self.plugin is not None:
+            return tuple(map(float, self.plugin.failed(sample))), tuple(map(float, self.plugin.perfect(sample)))
+        low, high = self.row.range[:: self.sign]
+        return (low,), (high,)
+
+
+def _plugin(row: MetricRow, root: Path, uses: Sequence[object]) -> Metric:
+    """The plug-in that was stored as `row.name`: registered under it, or one of the suite's own files that says so."""
+    files = [name for name, _ in map(registry.split_use, uses) if ".py:" in name]
+    for name in files if files and row.name not in registry.names("metrics") else []:
+        plugin: Any = registry.find("metrics", name, root)
+        if getattr(plugin, "name", None) == row.name:
+            break
+    else:
+        plugin = registry.find("metrics", row.name, root)
+    made: Metric = plugin(registry.options(plugin, row.options.get("options")))
+    return made
+
+
+def _plain(value: object) -> str:
+    return {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))

@@ -1,0 +1,250 @@
+"""A run as verdicts and reports read it: who took part, on which items, and every score as arrays.
+
+>>> view = load(Store("results/evalh.duckdb"), run_id)                                                # doctest: +SKIP
+>>> [contender.label for contender in view.scored], view.n                                            # doctest: +SKIP
+(['zero-shot', 'few-shot', 'tuned'], 400)
+
+Items are held in the order of their ids, so that neither the order of a file's rows nor that of the store's decides
+which bootstrap draw meets which item: the same scores give the same verdict to the last byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from pydantic import ValidationError
+
+from evalharness.errors import ConfigError, Problem
+from evalharness.protocols import Floats
+from evalharness.records import Arm, Dataset, Sample
+from evalharness.spec import Suite
+from evalharness.store import ERROR, MISSING, TRUNCATED, Run, RunArm, ScoreTable, Store, Training, Usage
+from evalharness.verdict.measures import Measure
+
+Rows = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An arm in a run. `problem` says why it cannot be scored: a failed training, an invalid adapter, no outputs."""
+
+    arm: Arm
+    training: Training | None = None
+    problem: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.arm.label
+
+    @property
+    def is_candidate(self) -> bool:
+        return self.arm.role == "candidate"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A run on one set of items. `dev` is the same run on the dev split, where candidates were scored there."""
+
+    run: Run
+    suite: Suite | None
+    dataset: Dataset
+    contenders: tuple[Contender, ...]
+    measures: Mapping[str, Measure]
+    samples: tuple[Sample, ...]
+    clusters: npt.NDArray[np.int64] | None
+    slices: Mapping[str, npt.NDArray[np.object_]]
+    tables: Mapping[str, ScoreTable]
+    repeats: int
+    usage: Mapping[str, Usage]
+    """By arm id."""
+    store: Store
+    dev: View | None = None
+    _order: npt.NDArray[np.int64] = field(default_factory=lambda: np.array([], np.int64))
+    _extremes: dict[str, tuple[Floats, Floats] | tuple[None, None]] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Items, not outputs."""
+        return len(self.samples)
+
+    @property
+    def seed(self) -> int:
+        """Seed of every draw."""
+        return self.suite.seed if self.suite is not None else 0
+
+    @property
+    def scored(self) -> tuple[Contender, ...]:
+        """The arms that can be compared, in the suite's order."""
+        return tuple(each for each in self.contenders if each.problem is None)
+
+    @property
+    def candidates(self) -> tuple[Contender, ...]:
+        """The trained arms that can be compared: what the correction for several candidates counts."""
+        return tuple(each for each in self.scored if each.is_candidate)
+
+    def contender(self, label: str) -> Contender:
+        """The arm called `label`. Raises ConfigError if the run has none."""
+        for each in self.contenders:
+            if each.label == label:
+                return each
+        known = ", ".join(each.label for each in self.contenders)
+        raise ConfigError([Problem("", "", f"run {self.run.run_id} has no arm {label!r}", f"Its arms: {known}")])
+
+    def measure(self, label: str) -> Measure:
+        """The metric called `label`. Raises ConfigError if the run has none, or its plug-in is missing."""
+        if label not in self.measures:
+            fix = f"Its metrics: {', '.join(self.measures)}. Score the run again to add one"
+            raise ConfigError([Problem("", "", f"run {self.run.run_id} has no metric {label!r}", fix)])
+        measure = self.measures[label]
+        if not measure.ready:
+            raise ConfigError([Problem("", label, str(measure.problem), "Install the plug-in, or run in the suite's workspace")])
+        return measure
+
+    def stats(self, arm: str, metric: str) -> Floats:
+        """(n, repeats, k) the arm's statistics under the metric, items by id; NaN where an output is missing or failed."""
+        found = _repeats(self.tables[metric].stats[self._index(arm)][self._order], self.repeats)
+        worst, _ = self.extremes(metric)
+        short = 0 if worst is None else worst.shape[1] - found.shape[2]  # no arm has a score at all
+        return np.pad(found, [(0, 0), (0, 0), (0, short)], constant_values=np.nan) if short > 0 else found
+
+    def missing(self, arm: str, metric: str) -> float:
+        """The share of outputs that are missing, failed, or that the metric failed on."""
+        return float(np.isnan(self.stats(arm, metric)[..., 0]).mean())
+
+    def extremes(self, metric: str) -> tuple[Floats, Floats] | tuple[None, None]:
+        """(n, k) the worst and the best statistics of each item that some arm misses; None if no arm misses any."""
+        if metric not in self._extremes:
+            self._extremes[metric] = self._find_extremes(metric)
+        return self._extremes[metric]
+
+    def _find_extremes(self, metric: str) -> tuple[Floats, Floats] | tuple[None, None]:
+        scored = [self._index(each.label) for each in self.scored]
+        values = self.tables[metric].values[scored][:, self._order]
+        gaps = np.isnan(_repeats(np.moveaxis(values, 0, 2), self.repeats))
+        items = np.flatnonzero(gaps.any(axis=(1, 2)))
+        if not len(items):
+            return None, None
+        ends = np.array([self.measures[metric].extremes(self.samples[item]) for item in items])
+        worst, best = np.full((2, self.n, ends.shape[2]), np.nan)
+        worst[items], best[items] = ends[:, 0], ends[:, 1]
+        return worst, best
+
+    def outcomes(self, arm: str) -> npt.NDArray[np.int8]:
+        """(n, repeats) what became of each output: the store's MISSING, OK, TRUNCATED or ERROR."""
+        codes = next(iter(self.tables.values())).outcomes[self._index(arm)][self._order]
+        return _repeats(codes, self.repeats, MISSING)
+
+    def values(self, arm: str, metric: str) -> Floats:
+        """(n, repeats) each output's own value; NaN where there is none."""
+        return _repeats(self.tables[metric].values[self._index(arm)][self._order], self.repeats)
+
+    def _index(self, arm: str) -> int:
+        return [each.label for each in self.contenders].index(arm)
+
+    def rows(self, name: str, value: str) -> Rows:
+        """(n,) the items of the slice name=value. Raises ConfigError if there are none."""
+        found = self.slices.get(name, np.array([], np.object_)) == value
+        if not found.any():
+            values = sorted(set(self.slices.get(name, ())))
+            fix = f"Its values here: {', '.join(values)}" if values else f"Slices here: {', '.join(self.slices) or 'none'}"
+            raise ConfigError([Problem("", "", f"no item has {name}={value}", fix)])
+        return np.asarray(found)
+
+    def every_slice(self) -> Iterator[tuple[str, Rows]]:
+        """ "name=value" and the items, for every value of every slice; items without a value are in none."""
+        for name, values in self.slices.items():
+            for value in sorted(set(values) - {""}):
+                yield f"{name}={value}", np.asarray(values == value)
+
+
+def _repeats(values: npt.NDArray[Any], repeats: int, empty: float = np.nan) -> npt.NDArray[Any]:
+    """The first `repeats` along axis 1, padded with `empty` where the store has fewer."""
+    short = repeats - values.shape[1]
+    if short <= 0:
+        return values[:, :repeats]
+    padding = [(0, 0), (0, short), *[(0, 0)] * (values.ndim - 2)]
+    return np.pad(values, padding, constant_values=empty)
+
+
+def load(store: Store, run_id: str, root: Path = Path()) -> View:
+    """Everything the store holds of a run. `root` is the workspace, where metrics named `path.py:Name` are found.
+
+    Raises ConfigError if there is no such run or it has no arms yet.
+    """
+    run = store.run(run_id)
+    if run is None:
+        raise ConfigError([Problem(str(store.path), "", f"there is no run {run_id}", "`evalh report` shows the newest one")])
+    arms: dict[str, list[RunArm]] = {}
+    for each in store.run_arms(run_id):
+        arms.setdefault(each.dataset_id, []).append(each)
+    sets = {each.split: each for each in map(store.dataset, arms)}
+    if "test" not in sets:
+        raise ConfigError([Problem(str(store.path), "", f"run {run_id} has no arms yet", "Let it go on: evalh train-and-score SUITE")])
+    suite = _suite(run)
+    uses = suite.metrics if suite is not None else ()
+    measures = [Measure.of(row, root, uses) for row in store.run_metrics(run_id)]
+    dev = _view(store, run, suite, sets["dev"], arms[sets["dev"].id], measures, None) if "dev" in sets else None
+    return _view(store, run, suite, sets["test"], arms[sets["test"].id], measures, dev)
+
+
+def _suite(run: Run) -> Suite | None:
+    """The suite as the run stored it; None if it is not one that this version reads."""
+    try:
+        suite = Suite.model_validate(yaml.safe_load(run.suite_yaml))
+    except (yaml.YAMLError, ValidationError):
+        return None
+    return suite if suite.name else suite.model_copy(update={"name": run.suite_name})
+
+
+def _view(
+    store: Store, run: Run, suite: Suite | None, dataset: Dataset, arms: Sequence[RunArm], measures: Sequence[Measure], dev: View | None
+) -> View:
+    tables = store.score_tables([each.arm.arm_id for each in arms], dataset.id, [measure.row.metric_id for measure in measures])
+    by_label = {measure.label: tables[measure.row.metric_id] for measure in measures}
+    order = np.array(sorted(range(len(dataset)), key=lambda i: dataset.samples[i].id), np.int64)
+    some = next(iter(tables.values()))
+    found = [_contender(store, each, some.outcomes[position]) for position, each in enumerate(arms)]
+    return View(
+        run=run,
+        suite=suite,
+        dataset=dataset,
+        contenders=tuple(found),
+        measures={measure.label: measure for measure in measures},
+        samples=tuple(dataset.samples[i] for i in order),
+        clusters=None if some.clusters is None else _renumbered(some.clusters[order]),
+        slices={name: values[order] for name, values in sorted(some.slices.items())},
+        tables=by_label,
+        repeats=suite.repeats if suite is not None else some.outcomes.shape[2],
+        usage=store.usage([each.arm.arm_id for each in arms], dataset.id),
+        store=store,
+        dev=dev,
+        _order=order,
+    )
+
+
+def _renumbered(clusters: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Clusters numbered by their first item: the store numbers them by the order of the file."""
+    _, first, codes = np.unique(clusters, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[codes], np.int64)
+
+
+def _contender(store: Store, each: RunArm, outcomes: npt.NDArray[np.int8]) -> Contender:
+    arm = each.arm
+    training = store.training(arm.training_id) if arm.training_id is not None else None
+    problem = None
+    if training is not None and training.state != "succeeded":
+        problem = training.error or f"its training is {training.state}"
+    elif (outcomes == MISSING).all():
+        problem = each.error or "it has no outputs yet"
+    elif np.isin(outcomes, (MISSING, ERROR)).all():
+        problem = each.error or "every answer failed"
+    return Contender(arm, training, problem)
+
+
+__all__ = ["ERROR", "MISSING", "TRUNCATED", "Contender", "Rows", "View", "load"]
