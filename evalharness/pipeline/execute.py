@@ -170,10 +170,16 @@ def _pools(work: _Work, entries: Sequence[Entry]) -> list[tuple[Model, list[Ask]
 def _asks(work: _Work, entry: Entry, trained: TrainedModel | None) -> list[Ask]:
     """The entry on the held-out rows and, where the best candidate is picked on dev, on those too."""
     suite, splits = work.plan.loaded.suite, work.plan.splits
-    picks = suite.decide is not None and len(splits.dev) > 0 and sum(e.training is not None for e in work.plan.entries) > 1
-    sets: list[Dataset] = [splits.test, *([splits.dev] if picks and entry.training is not None else [])]
+    on_dev = picks_on_dev(work.plan) and entry.training is not None
+    sets: list[Dataset] = [splits.test, *([splits.dev] if on_dev else [])]
     arm = entry.arm(trained)
     return [Ask(entry.label, arm, each, entry.prompt, entry.examples, repeats=suite.repeats) for each in sets]
+
+
+def picks_on_dev(plan: Plan) -> bool:
+    """Whether the best of several trained candidates is picked on the dev rows, so that the held-out rows only confirm it."""
+    trained = sum(entry.training is not None for entry in plan.entries)
+    return plan.loaded.suite.decide is not None and len(plan.splits.dev) > 0 and trained > 1
 
 
 def _worn(ask: Ask, adapter: str | None) -> Ask:
@@ -229,7 +235,10 @@ def _note_arms(work: _Work) -> None:
             trained = finished(entry.training, work.desk.store)
         arms.append(entry.absent() if entry.training is not None and trained is None else entry.arm(trained))
     errors = {arm.label: work.failures[arm.label] for arm in arms if arm.label in work.failures}
-    work.desk.store.put_arms(work.desk.run_id, work.plan.splits.test.id, arms, errors)
+    splits, store = work.plan.splits, work.desk.store
+    store.put_arms(work.desk.run_id, splits.test.id, arms, errors)
+    if picks_on_dev(work.plan):
+        store.put_arms(work.desk.run_id, splits.dev.id, [arm for arm in arms if arm.training_id is not None], errors)
 
 
 def _begin(plan: Plan, store: Store, run_id: str) -> None:

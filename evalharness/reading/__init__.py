@@ -56,6 +56,12 @@ def workspace_of(path: Path) -> Path:
     return folder.parent if folder.name == "suites" else folder
 
 
+def name_of(path: Path) -> str:
+    """The suite's name without checking the rest of the file: what it says, else the file's name without .yaml."""
+    raw = parse(read_text(path), display(path))
+    return str(raw.get("name") or path.stem)
+
+
 def load_suite(path: Path, *, data_root: Path | None = None) -> LoadedSuite:
     """Reads and checks a suite; `data_root` (the CLI's --data) is used instead of the suite's data.root.
 
@@ -113,4 +119,4 @@ def _loaded(suite: Suite, path: Path, text: str, at: At, found: Found, metrics: 
     )
 
 
-__all__ = ["LoadedSuite", "json_schemas", "load_suite", "workspace_of"]
+__all__ = ["LoadedSuite", "json_schemas", "load_suite", "name_of", "workspace_of"]
