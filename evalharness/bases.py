@@ -17,6 +17,13 @@ from evalharness.ids import digest, file_digest
 TEMPLATE = "chat_template.jinja"
 
 
+def require(*packages: str, needed_by: str) -> None:
+    """Raises MissingExtra for the first package of the extra `local` that is not installed. Imports none of them."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(package, "local", needed_by)
+
+
 def resolve(base: str, root: Path | None = None) -> str:
     """The folder of "embedded" or of an existing folder (below `root`, else the current one); a hub id unchanged."""
     if base == "embedded":

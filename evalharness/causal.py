@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from evalharness.bases import TEMPLATE, bad, check, identity, resolve
+from evalharness.bases import TEMPLATE, bad, check, identity, require, resolve
 from evalharness.errors import ConfigError, MissingExtra, Problem
 from evalharness.ids import digest
 from evalharness.records import Message
@@ -61,9 +61,7 @@ def load(
     `device` auto: cuda, else mps, else cpu. `dtype` auto: bfloat16 on cuda that has it, else float32.
     Raises MissingExtra without torch or transformers, ConfigError for a base that is not there or cannot be used.
     """
-    for package in ("torch", "transformers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtra(package, "local", "a local model")
+    require("torch", "transformers", "safetensors", needed_by="a local model")
     import torch
 
     transformers: Any = importlib.import_module("transformers")
@@ -114,6 +112,7 @@ def encode_example(tokenizer: Any, messages: Sequence[Message], max_length: int)
         ids, start = prompt + _encode(tokenizer, text[len(prompt_text) :]), len(prompt)  # never sees that merge
     else:
         ids, start = _masked(tokenizer, messages)
+    start = max(start, 1)  # nothing predicts the first token of all
     ids = _end_turn(tokenizer, ids, start)
     return Example(tuple(ids[:max_length]), min(start, max_length), len(ids) > max_length)
 
@@ -182,12 +181,7 @@ def _dtype(dtype: str, device: str) -> str:
     dtype = _DTYPES.get(dtype, dtype)
     if dtype not in _DTYPES.values():
         raise ConfigError([Problem("", "dtype", f"{dtype!r} is no dtype", f"Known: auto, {', '.join(_DTYPES.values())}")])
-    if (
-        dtype == "bfloat16"
-        and device == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    ):
+    if dtype == "bfloat16" and device == "cpu" and torch._C._has_mkldnn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise ConfigError([Problem("", "dtype", "this CPU has no bfloat16 instructions", "Use float32")])
     return dtype
 
