@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from evalharness.report import figures
+import evalharness.report.figures as figures
 from evalharness.report.model import MetricHead, Report, Row
 from evalharness.report.text import for_markdown
 from evalharness.verdict.wording import percent, several

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evalharness.report import figures
+import evalharness.report.figures as figures
 from evalharness.report.model import Cell, Estimate, MetricHead, Report, Row
 from evalharness.report.text import plain, shortened, visible
 from evalharness.verdict.wording import percent, several
