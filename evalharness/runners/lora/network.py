@@ -132,7 +132,7 @@ def _with_adapter(causal: Causal, options: LoraOptions, seed: int) -> Any:
     model = causal.model
     if options.load_in_4bit:
         prepare: Any = peft.prepare_model_for_kbit_training
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        model = prepare(model, use_gradient_checkpointing=False)
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     config = LoraConfig(
