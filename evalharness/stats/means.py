@@ -100,7 +100,7 @@ def mean_evidence(
     low_mean, high_mean = _mean(low), _mean(high)
     se, df, units = _largest_se(low, high, clusters)
     top, bottom = float(low.max()), float(high.min())
-    equal = (top + bottom) / 2 if top <= bottom else None
+    equal = (top + bottom) / 2 if top - bottom <= _rounding(low, high) else None
     chosen = low_mean if estimate is None else estimate
     return StudentT(chosen, low_mean, high_mean, se, df, units, equal, math.inf if span is None else span, clip, method)
 
@@ -109,13 +109,18 @@ def _mean(values: Floats) -> float:
     return math.fsum(values) / len(values)  # exactly rounded: the order of the rows cannot matter
 
 
+def _rounding(low: Floats, high: Floats) -> float:
+    """What counts as equal: 0.3 - 0.1 and 0.5 - 0.3 do."""
+    return 1e-12 * float(max(np.abs(low).max(), np.abs(high).max()))
+
+
 def _largest_se(low: Floats, high: Floats, clusters: npt.ArrayLike | None) -> tuple[float, float, int]:
     """Standard error, degrees of freedom and number of units."""
     n = len(low)
     centred, half = (low + high) / 2, (high - low) / 2
     sums, sizes = by_unit(np.column_stack([centred - _mean(centred), half]), clusters)
     units = len(sizes)
-    if low.min() == high.max():  # one value throughout: no spread to estimate
+    if high.max() - low.min() <= _rounding(low, high):  # one value throughout: no spread to estimate
         return 0.0, units - 1.0, units
     if units < 2:
         return math.inf, 0.0, units
