@@ -101,7 +101,7 @@ def test_wmt17_approximate_randomization(system: str, p: float) -> None:
 def test_wmt17_bleu_difference(system: str, estimate: float, low: float, high: float) -> None:
     """The differences to their printed digits; the ends of a bootstrap of 2000 vary by about 0.015 from seed to seed."""
     interval = bootstrap_diff(bleu_stats(system), bleu_stats("LIUM"), BLEU.finish)
-    print(f"{system}: {interval.estimate:+.3f} [{interval.low:.3f}, {interval.high:.3f}], published {estimate:+.3f} [{low:.3f}, {high:.3f}]")
+    print(f"{system}: {interval}, published {estimate:+.3f} [{low:.3f}, {high:.3f}]")
     assert f"{interval.estimate:.3f}" == f"{estimate:.3f}"
     assert interval.low == pytest.approx(low, abs=0.03)
     assert interval.high == pytest.approx(high, abs=0.03)
