@@ -24,6 +24,8 @@ from evalharness.spec import DataSpec, Split
 
 SIDES: tuple[Side, ...] = ("train", "dev", "test")
 Samples = dict[Side, list[Sample]]
+Files = Mapping[str, Mapping[str, tuple[Path, ...]]]
+"""Split -> column -> files, as resolve_all gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def load(spec: DataSpec, root: Path, name: str = "") -> Splits:
     samples = _read(spec, files)
     _refuse_empty(samples, spec, files)
     notes: list[str] = []
-    dropped = _apply_leak_rule(samples, spec, notes)
+    dropped = _apply_leak_rule(samples, spec, files, notes)
     chosen = {each: _limited(samples[each], each, spec, notes) for each in SIDES}
     sets = {each: Dataset(name, each, chosen[each], _origin(files, each)) for each in SIDES}
     return Splits(sets["train"], sets["dev"], sets["test"], tuple(notes), tuple(dropped))
@@ -76,7 +78,7 @@ def _rows(columns: Mapping[str, tuple[Path, ...]], faults: Faults) -> Iterator[R
         yield from read_rows(path, faults)
 
 
-def _read(spec: DataSpec, files: Mapping[str, Mapping[str, tuple[Path, ...]]]) -> Samples:
+def _read(spec: DataSpec, files: Files) -> Samples:
     faults = Faults()
     samples: Samples = {each: [] for each in SIDES}
     if spec.split is not None:
@@ -108,7 +110,7 @@ def _read_and_split(spec: DataSpec, split: Split, columns: Mapping[str, tuple[Pa
             samples[side(group, split)].append(sample)
 
 
-def _refuse_empty(samples: Samples, spec: DataSpec, files: Mapping[str, Mapping[str, tuple[Path, ...]]]) -> None:
+def _refuse_empty(samples: Samples, spec: DataSpec, files: Files) -> None:
     problems = []
     for each in SIDES:
         wanted = each == "test" or getattr(spec, each) is not None
@@ -119,7 +121,7 @@ def _refuse_empty(samples: Samples, spec: DataSpec, files: Mapping[str, Mapping[
         raise DataError(problems)
 
 
-def _apply_leak_rule(samples: Samples, spec: DataSpec, notes: list[str]) -> list[str]:
+def _apply_leak_rule(samples: Samples, spec: DataSpec, files: Files, notes: list[str]) -> list[str]:
     """Compares each pair of splits; with drop_train the rows leave the side that is learned from."""
     dropped: list[str] = []
     pairs: tuple[tuple[Side, Side], ...] = (("dev", "test"), ("train", "test"), ("train", "dev"))
@@ -129,7 +131,7 @@ def _apply_leak_rule(samples: Samples, spec: DataSpec, notes: list[str]) -> list
         if not leaks:
             continue
         if spec.leaks == "error":
-            problems += refuse(leaks, learned, held_out).problems
+            problems += refuse(leaks, learned, held_out, _origin(files, learned)).problems
             continue
         which = f"{len(leaks):,} {learned} rows have the input of a {held_out} row"
         notes.append(f"{which}: allowed by the suite" if spec.leaks == "allow" else f"{which}: left out of {learned}")
@@ -151,7 +153,7 @@ def _limited(samples: list[Sample], each: Side, spec: DataSpec, notes: list[str]
     return chosen
 
 
-def _origin(files: Mapping[str, Mapping[str, tuple[Path, ...]]], each: Side) -> str:
+def _origin(files: Files, each: Side) -> str:
     columns = files.get(each) or files.get("file") or {}
     return ", ".join(display(path) for paths in columns.values() for path in paths)
 

@@ -58,12 +58,12 @@ def find_leaks(learned: Sequence[Sample], held_out: Sequence[Sample]) -> list[Le
     return [Leak(sample, other) for sample, other in found if other is not None]
 
 
-def refuse(leaks: Sequence[Leak], learned: str, held_out: str, most: int = 10) -> DataError:
-    """The error that names both lines of the first leaks and how many there are in all."""
+def refuse(leaks: Sequence[Leak], learned: str, held_out: str, file: str = "", most: int = 10) -> DataError:
+    """The error that names both lines of the first leaks and how many there are in all; `file` is what is learned from."""
     inputs = len({input_key(leak.held_out) for leak in leaks})
     found = f"{len(leaks):,} of the {learned} rows have the input of a {held_out} row ({inputs:,} different inputs)"
     fix = f"Take them out of one side, or set leaks: drop_train to leave them out of {learned}"
-    problems = [Problem("", "data.leaks", found, fix)]
+    problems = [Problem(file, "data.leaks", found, fix)]
     problems += [Problem(f"{leak.learned.source} <-> {leak.held_out.source}", "", _short(leak.held_out.input)) for leak in leaks[:most]]
     if len(leaks) > most:
         problems.append(Problem("", "", f"... and {len(leaks) - most:,} more"))
