@@ -205,7 +205,7 @@ def _corpus_scores(task: _Task) -> list[Evidence]:
     for arm in task.arms:
         worst = next(found)
         low, high = [worst, next(found) if arm.missing else worst][:: task.measure.sign]
-        joined.append(worst.joined(low, high, None if arm.missing else worst.equal))
+        joined.append(worst.joined(low, high, _agreed(task, arm) if arm.missing else worst.equal))
     return joined
 
 
@@ -244,15 +244,24 @@ def _corpus_differences(task: _Task) -> list[Evidence]:
         if arm.missing + base.missing == 0:
             joined.append(low)
             continue
-        both = arm.complete & base.complete
-        same = np.array_equal(arm.worst[both], base.worst[both])
-        gap = task.measure.sign * (_total(arm, task.measure) - _total(base, task.measure))
-        joined.append(replace(low.joined(low, next(found), 0.0 if same else None), estimate=gap))
+        gap = _finished(task.measure, arm.worst) - _finished(task.measure, base.worst)
+        joined.append(replace(low.joined(low, next(found), _agreed(task, arm, base)), estimate=task.measure.sign * gap))
     return joined
 
 
-def _total(arm: Outcomes, measure: Measure) -> float:
-    return float(measure.finish(arm.worst.sum(axis=0), np.array(float(len(arm.worst)))))
+def _finished(measure: Measure, rows: Floats) -> float:
+    return float(measure.finish(rows.sum(axis=0), np.array(float(len(rows)))))
+
+
+def _agreed(task: _Task, arm: Outcomes, base: Outcomes | None = None) -> float | None:
+    """The value (or difference) that every item with all its outputs agrees on, and the missing ones may: see `Bootstrap.equal`."""
+    both = arm.complete if base is None else arm.complete & base.complete
+    sides = [side.worst[both] for side in (arm, base) if side is not None]
+    constant = both.any() and all((rows == rows[0]).all() for rows in sides)
+    if not constant and (base is None or not np.array_equal(sides[0], sides[1])):
+        return None
+    values = [_finished(task.measure, rows) for rows in sides]
+    return values[0] if base is None else task.measure.sign * (values[0] - values[1])
 
 
 def _p_values(task: _Task, differences: Sequence[Evidence], trials: int) -> list[tuple[float, str]]:

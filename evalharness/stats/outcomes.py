@@ -28,7 +28,7 @@ class Measure:
     """What the statistics of a metric mean: how they finish, their range, which way is better.
 
     `worst` and `best` are the statistics (items, k) that a missing output may have had; for binary and mean kinds they
-    default to the ends of `range`. Corpus metrics must give them if an output is missing.
+    default to the ends of `range`. Corpus metrics and unbounded scores must give them if an output is missing.
     """
 
     kind: Kind
@@ -50,8 +50,8 @@ class Measure:
         """The (worst, best) statistics of each item, (items, k)."""
         if self.worst is not None and self.best is not None:
             return np.broadcast_to(self.worst, shape), np.broadcast_to(self.best, shape)
-        if self.kind == "corpus":
-            raise ValueError("a corpus metric with missing outputs needs the worst and best statistics of each item")
+        if self.kind == "corpus" or not np.isfinite(self.range).all():
+            raise ValueError("missing outputs of a corpus metric or an unbounded score need the worst and best statistics of each item")
         low, high = self.range if self.higher_is_better else self.range[::-1]
         return np.full(shape, low), np.full(shape, high)
 

@@ -145,7 +145,7 @@ def evidence_one(
     for block, drawn in zip(blocks, draw_sums(blocks, draws, seed), strict=True):
         value = float(_values(block.sum(axis=0), finish)[0])
         ordered = np.sort(_values(drawn, finish)[0])
-        equal = value if _constant(block) else None
+        equal = value if _flat(ordered, value) else None
         found.append(Bootstrap(value, ordered, ordered, len(block), equal, bounds[1] - bounds[0], bounds))
     return found
 
@@ -166,8 +166,7 @@ def evidence_diff(
         a, b = _values(block.sum(axis=0), finish, 2)
         value = float(a - b)
         ordered = np.sort(np.subtract(*_values(drawn, finish, 2)))
-        half = block.shape[1] // 2
-        equal = value if _constant(block) or np.array_equal(block[:, :half], block[:, half : 2 * half]) else None
+        equal = value if _flat(ordered, value) else None
         found.append(Bootstrap(value, ordered, ordered, len(block), equal, span, (-span, span)))
     return found
 
@@ -226,8 +225,9 @@ def _values(sums: Floats, finish: Finish, arms: int = 1) -> list[Floats]:
     return [finish(sums[..., arm * width : (arm + 1) * width], sums[..., -1]) for arm in range(arms)]
 
 
-def _constant(block: Floats) -> bool:
-    return bool((block == block[0]).all())
+def _flat(ordered: Floats, value: float) -> bool:
+    """Whether the sorted draws are all the value, but for rounding: the units agree, or the arms do."""
+    return bool(max(ordered[-1] - value, value - ordered[0]) <= 1e-9 * max(1e-3, abs(value)))
 
 
 def draw_sums(blocks: Sequence[Floats], draws: int, seed: int) -> list[Floats]:
