@@ -167,19 +167,19 @@ class Database:
         """Turn what the file system and DuckDB say about the file into a StoreError; errors in our own SQL pass."""
         import duckdb
 
-        about_the_file = (
-            OSError,
-            duckdb.IOException,
-            duckdb.TransactionException,
-            duckdb.SerializationException,
-            duckdb.FatalException,
-            duckdb.InternalException,
-            duckdb.OutOfMemoryException,
-            duckdb.ResourceInUseException,
+        about_the_sql = (
+            duckdb.ProgrammingError,
+            duckdb.DataError,
+            duckdb.IntegrityError,
+            duckdb.NotSupportedError,
+            duckdb.PermissionException,
+            duckdb.InterruptException,
         )
         try:
             yield
-        except about_the_file as error:
+        except about_the_sql:
+            raise
+        except (OSError, duckdb.Error) as error:
             self._engine = None  # it may not survive a failed write; the next call starts a new one
             raise explain(self.path, str(error), self.wait_s) from error
 

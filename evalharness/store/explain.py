@@ -29,7 +29,7 @@ _EXPLANATIONS = (
         "Make the folder and the file writable, or give another path for the results",
     ),
     (
-        "not a valid duckdb|corrupt|checksum|deserializ|serialization error|wal file|INTERNAL Error",
+        "not a valid duckdb|could not read enough|corrupt|checksum|deserializ|serialization error|wal file|INTERNAL Error",
         "is not a DuckDB file, or it is damaged",
         "Restore a copy, or move it away and run again to start a new one",
     ),

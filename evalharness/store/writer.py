@@ -92,9 +92,10 @@ class Writer:
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting.full or self._failure or self._closed)
             self._check()
+            was_empty = not len(self._waiting)
             for record in records:
                 self._waiting.add(record)
-            if self._waiting.due:
+            if was_empty or self._waiting.due:
                 self._changed.notify_all()
 
     def flush(self) -> None:
