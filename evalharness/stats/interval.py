@@ -98,10 +98,8 @@ def by_unit(values: Floats, clusters: npt.ArrayLike | None) -> tuple[Floats, Flo
     labels = np.asarray(clusters)
     if len(labels) != len(values):
         raise ValueError(f"{len(labels)} cluster labels for {len(values)} rows")
-    _, codes = np.unique(labels, return_inverse=True)
-    sizes = np.bincount(codes).astype(np.float64)
-    sums = np.empty((len(sizes), values.shape[1]))
-    for column in range(values.shape[1]):
-        order = np.argsort(values[:, column], kind="stable")  # floating sums must not depend on the order of the rows
-        sums[:, column] = np.bincount(codes[order], weights=values[order, column])
-    return sums, sizes
+    _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    parts = np.split(values[np.argsort(codes, kind="stable")], np.cumsum(sizes)[:-1])
+    # exactly rounded sums: neither the order of the rows nor swapping the arms can change the last digit
+    sums = np.array([[math.fsum(column) for column in part.T.tolist()] for part in parts])
+    return sums, sizes.astype(np.float64)
