@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from evalharness.spec import Rule
@@ -99,9 +100,15 @@ def needed(evidence: Evidence, gap: float, difference: float, level: float) -> i
     if gap <= 0:
         return None
     if isinstance(evidence, Tango):
-        return items_to_settle(difference - gap, difference, max(evidence.discordance, 1 / evidence.n), level)
+        return _settled(difference - gap, difference, max(evidence.discordance, 1 / evidence.n), level)
     spread = evidence.se * math.sqrt(evidence.units)
     return mean_items_needed(gap, spread, level) if math.isfinite(spread) else None
+
+
+@lru_cache(maxsize=1024)
+def _settled(gain: float, difference: float, discordance: float, level: float) -> int | None:
+    """`items_to_settle`, once for what a report, its sentences and its decision all ask."""
+    return items_to_settle(gain, difference, discordance, level)
 
 
 def check_all(view: View, rules: Sequence[Rule], candidates: Sequence[str], reference: str, level: float) -> dict[str, list[Check]]:

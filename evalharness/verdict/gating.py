@@ -103,7 +103,7 @@ def gate_each(view: View, spec: GateSpec, candidates: Sequence[str], reference: 
         return [Gated(label, "INVALID", reason=f"the reference {reference} {reason}") for label in candidates]
     reasons = {label: invalid(view, view.contender(label), spec) for label in candidates}
     valid = [label for label, reason in reasons.items() if reason is None]
-    checks = check_all(view, spec.rules, valid, reference, level)
+    checks = check_all(view, spec.rules, valid, reference, level) if valid else {}
     return [Gated(label, "INVALID", reason=reason) if reason else _gated(label, checks[label]) for label, reason in reasons.items()]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
@@ -17,7 +17,7 @@ import yaml
 from evalharness.ids import digest
 from evalharness.metrics.exact_match import ExactMatch
 from evalharness.metrics.sacrebleu import Bleu
-from evalharness.protocols import Metric
+from evalharness.protocols import Metric, Options
 from evalharness.records import Arm, Dataset, Message, Output, Reply, Sample, Sampling, Score, TrainedModel
 from evalharness.store import MetricRow, Run, Store, Training
 
@@ -28,15 +28,14 @@ WRONG = "the wrong desk altogether"
 
 
 class MeanLength:
-    """A graded metric for tests: minus the words that are too many or too few; higher is better."""
+    """A graded metric for tests: words that are too many or too few; lower is better. It is not registered."""
 
-    from evalharness.protocols import Options
-
+    Options: ClassVar[type[Options]] = Options
     name = "length"
     version = "1"
     higher_is_better = False
     range = (0.0, 10.0)
-    kind = "mean"
+    kind: Any = "mean"
 
     def __init__(self, options: Any = None) -> None:
         self.options = options or self.Options()
@@ -177,7 +176,7 @@ class Made:
                 if reply is not None and dev is not None:
                     records.append((self.sample(i, "dev"), reply, arm, dev))
         if shuffle is not None:
-            np.random.default_rng(shuffle).shuffle(records)  # type: ignore[arg-type]
+            np.random.default_rng(shuffle).shuffle(records)
         with store.writer() as writer:
             for sample, reply, arm, dataset in records:
                 output = _output(sample, reply, arm, dataset)
@@ -199,7 +198,9 @@ def _arm(each: MadeArm) -> Arm:
 
 def _row(metric: Metric) -> MetricRow:
     identity = metric.identity()
-    return MetricRow(digest(identity), metric.name, metric.version, identity, metric.higher_is_better, metric.range, metric.kind, metric.name)
+    return MetricRow(
+        digest(identity), metric.name, metric.version, identity, metric.higher_is_better, metric.range, metric.kind, metric.name
+    )
 
 
 def _output(sample: Sample, reply: Reply, arm: MadeArm, dataset: Dataset) -> Output:
