@@ -23,6 +23,8 @@ from evalharness.errors import ConfigError, MissingExtra, Problem
 from evalharness.ids import digest
 from evalharness.records import Message
 
+__all__ = ["Causal", "Example", "encode_example", "encode_prompt", "identity", "load", "resolve", "template_hash"]
+
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 

@@ -27,7 +27,10 @@ __all__ = ["LoraOptions", "LoraRunner"]
 
 ALGORITHM = 1
 """Raise it when equal jobs get other adapters than before: trainings stored under the old number are then not reused."""
-_GRACE_S = 30.0
+CHILD = [sys.executable, "-u", "-m", "evalharness.runners.lora.child"]
+"""The command that trains; it is given the job's folder."""
+GRACE_S = 30.0
+"""Seconds that a child has to save and stop before it is killed."""
 _SHOWN = 5
 _CHILDREN: list[subprocess.Popen[bytes]] = []
 """Started here and to be reaped here; they live on if this process ends."""
@@ -94,7 +97,7 @@ class LoraRunner:
     def cancel(self, handle: Handle) -> None:
         """Ask the child to save and stop; kill it if it does not within half a minute."""
         folder = JobFolder(Path(handle.provider_id))
-        for number, wait in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
+        for number, wait in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
             pid = folder.pid()
             if pid is None:
                 return
@@ -115,13 +118,12 @@ class LoraRunner:
         threads = folder.state().get("threads") or (before[2] if before else None)  # other threads sum in another order
         folder.write_job(job, self.options.model_dump(mode="json"), threads)
         folder.write_state({"state": "queued", "detail": "starting"})
-        command = [sys.executable, "-u", "-m", "evalharness.runners.lora.child", str(folder.path)]
         folder.write_pid(None)
         # Threads that spin while they wait for each other all but stop on a busy machine (measured: 4 products a second
         # against 3,000), so they sleep instead.
         with folder.log.open("ab") as log:
             child = subprocess.Popen(
-                command,
+                [*CHILD, str(folder.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -146,11 +148,14 @@ def _answers(folder: JobFolder, job: Job) -> bool:
 
 
 def _bad_rows(split: str, rows: Sequence[Sequence[Message]]) -> list[str]:
-    bad = [
-        f"{split} row {i}: does not end with an assistant turn" for i, row in enumerate(rows, 1) if not row or row[-1].role != "assistant"
-    ]
-    bad += [f"{split} row {i}: has no turn before its answer" for i, row in enumerate(rows, 1) if len(row) == 1]
+    bad = [f"{split} row {number}: {found}" for number, row in enumerate(rows, 1) if (found := _bad_row(row))]
     return bad if len(bad) <= _SHOWN else [*bad[:_SHOWN], f"{split}: and {len(bad) - _SHOWN} more such rows"]
+
+
+def _bad_row(row: Sequence[Message]) -> str | None:
+    if not row or row[-1].role != "assistant":
+        return "does not end with an assistant turn"
+    return "has no turn before its answer" if len(row) == 1 else None
 
 
 def _status(state: Mapping[str, Any], folder: JobFolder) -> Status:

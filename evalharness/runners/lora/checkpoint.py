@@ -1,6 +1,6 @@
 """What a resumed training needs, in one folder that is there whole or not at all.
 
-    checkpoint-120/state.safetensors    weights, moments, random generators; best/ and the best weights so far
+    checkpoint-120/state.safetensors    weights, moments; best/ and the best weights so far
     checkpoint-120/progress.json        numbers
 
 Only safetensors and JSON are read back: nothing in a checkpoint can run code.

@@ -1,7 +1,7 @@
 """The training loop: steps, dev losses, early stopping, checkpoints; ends with the best weights in place.
 
-Resumed from any checkpoint it computes the same bits as undisturbed: rows are a function of seed and step, and a
-checkpoint holds weights, moments and random generators.
+Resumed from any checkpoint it computes the same bits as undisturbed: rows and dropout are functions of seed and step,
+and a checkpoint holds weights and moments.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Loop:
         progress = self.progress
         rows = [self.train[i] for i in step_rows(len(self.train), self.options.batch_size, self.seed, progress.step)]
         rate = learning_rate(progress.step, self.total, self.options)
-        loss, norm = self.network.learn(rows, rate)
+        loss, norm = self.network.learn(rows, progress.step, rate)
         progress.step += 1
         progress.tokens += sum(len(row.ids) for row in rows)
         progress.answer_tokens += answer_tokens(rows)

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from evalharness.causal import Causal, Example
 from evalharness.errors import ConfigError, Problem
+from evalharness.ids import digest
 from evalharness.runners.lora.data import Pass, PassCost, answer_tokens, collate, passes
 from evalharness.runners.lora.options import LoraOptions
 
@@ -36,8 +37,7 @@ class Network:
         self.optimizer = torch.optim.AdamW(self.weights.values(), lr=0.0, weight_decay=options.weight_decay, fused=True)
         self._where: torch.Tensor | None = None
         self._hook = self.model.get_output_embeddings().register_forward_pre_hook(self._labelled_only)
-        self.cost = self._cost()
-        torch.manual_seed(seed)  # the same dropout whatever was drawn while loading
+        self.cost, self.seed = self._cost(), seed
 
     @property
     def total_parameters(self) -> int:
@@ -49,9 +49,13 @@ class Network:
         """Parameters of the adapter."""
         return sum(p.numel() for p in self.weights.values())
 
-    def learn(self, rows: Sequence[Example], learning_rate: float) -> tuple[float, float]:
-        """One optimizer step -> (mean loss over the rows' answer tokens in nats, norm of the gradient before clipping)."""
+    def learn(self, rows: Sequence[Example], step: int, learning_rate: float) -> tuple[float, float]:
+        """One optimizer step -> (mean loss over the rows' answer tokens in nats, norm of the gradient before clipping).
+
+        Dropout is a function of seed and step, so that a resumed training drops what it would have dropped.
+        """
         self.model.train()
+        torch.manual_seed(int(digest([self.seed, step])[:15], 16))
         self.optimizer.zero_grad(set_to_none=True)
         count, total = answer_tokens(rows), 0.0
         for chosen in passes(rows, self.cost):
@@ -77,14 +81,11 @@ class Network:
         return replace(self.causal, model=self.model.unload().eval())
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything that learning changes, for `restore`: weights, the optimizer's moments, random generators."""
+        """Everything that learning changes, for `restore`: weights and the optimizer's moments."""
         found = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
         for name, weight in self.weights.items():
             for key, value in self.optimizer.state.get(weight, {}).items():
                 found[f"{key}/{name}"] = value
-        found["random/cpu"] = torch.get_rng_state()
-        if self.causal.device.startswith("cuda"):
-            found["random/cuda"] = torch.cuda.get_rng_state()
         return {key: value.cpu().contiguous() for key, value in found.items()}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
@@ -94,9 +95,6 @@ class Network:
             moments = {key: state[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in state}
             if moments:
                 self.optimizer.state[weight] = {key: value.clone().to(weight.device) for key, value in moments.items()}
-        torch.set_rng_state(state["random/cpu"])
-        if "random/cuda" in state:
-            torch.cuda.set_rng_state(state["random/cuda"])
 
     def copy(self) -> dict[str, torch.Tensor]:
         """The adapter's weights now."""
@@ -134,7 +132,7 @@ def _with_adapter(causal: Causal, options: LoraOptions, seed: int) -> Any:
         prepare: Any = peft.prepare_model_for_kbit_training
         model = prepare(model, use_gradient_checkpointing=False)
     if options.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.scaled_alpha,  # type: ignore[arg-type]
