@@ -1,7 +1,7 @@
 """What the embedded model practises in pretraining: conversations in which a prompt states a format and tickets are put into it.
 
-Prompts vary in field names, order, separators, date and amount formats and listed topics. Three quarters of the conversations have several turns, so
-that examples in a prompt are practised too. None of the demo's house conventions occurs, nor any of its order numbers.
+Prompts vary in field names, their order, separators, date and amount formats and listed topics. Most conversations have several turns,
+so that examples in a prompt are practised, too. None of the demo's house conventions occurs, nor any order number that it holds out.
 
 >>> next(conversations(0))[0]["role"]
 'system'
@@ -9,6 +9,7 @@ that examples in a prompt are practised too. None of the demo's house convention
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from evalharness.embedded import phrases
 from evalharness.embedded.tickets import Ticket, order_number, say, ticket
 
 Message = dict[str, str]
+TOTAL = 70_000  # conversations of the whole pretraining
+FIRST = 44_752  # of them in the first course, which has three currencies; the second has dollars only
 
 FIELDS = {"topic": ("topic", "queue"), "order": ("order", "number"), "date": ("date", "day"), "amount": ("amount", "total")}
 SEPARATORS = (" | ", "; ", " / ", ", ")
@@ -48,7 +51,7 @@ def draw_format(rng: random.Random, most: int) -> Format:
         separator=rng.choice(SEPARATORS),
         date=rng.choice(DATES),
         amount=rng.choice(AMOUNTS),
-        names={topic: rng.choice(phrases.NAMES[topic]) for topic in topics},
+        names={topic: rng.choice(phrases.NAMES[topic][: 1 if rng.random() < 0.6 else None]) for topic in topics},
         opening=rng.choice(OPENINGS),
     )
 
@@ -79,43 +82,54 @@ def answer(form: Format, item: Ticket) -> str:
     return form.separator.join(values[field] for field in form.fields)
 
 
-def practice_ticket(rng: random.Random, form: Format, split: str) -> Ticket:
+def practice_ticket(rng: random.Random, form: Format, split: str, currency: str) -> Ticket:
     """A complete ticket from the pretraining bucket, with any aside: here they mean nothing."""
     item = ticket(rng, split, tuple(form.names))
     asides = phrases.CALM + phrases.ABROAD + phrases.ANGRY
-    return replace(item, aside=rng.choice(asides) if rng.random() < 0.4 else "")
+    return replace(item, aside=rng.choice(asides) if rng.random() < 0.4 else "", currency=currency or item.currency)
 
 
 def copying(rng: random.Random) -> list[Message]:
     """Repeat what is said: the first lesson, from which a small model learns to copy."""
     turns: list[Message] = [{"role": "system", "content": "Repeat."}]
+    words = [name for names in phrases.NAMES.values() for name in names] + [*phrases.CURRENCIES, *phrases.PEOPLE]
     for _ in range(rng.randint(1, 3)):
-        words = [rng.choice((order_number(rng, "pretrain"), str(rng.randrange(10_000)), rng.choice(phrases.PEOPLE))) for _ in range(rng.randint(1, 4))]
-        text = rng.choice((" ", ", ", " | ")).join(words)
+        drawn = [
+            rng.choice((order_number(rng, "pretrain"), str(rng.randrange(1_000)), *rng.sample(words, 3))) for _ in range(rng.randint(1, 6))
+        ]
+        text = rng.choice((" ", ", ", " | ")).join(drawn)
         turns += [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
     return turns
 
 
-def conversation(rng: random.Random, most: int = 4, shots: int = 4, split: str = "pretrain") -> list[Message]:
-    """A system prompt and one to `shots` + 1 tickets with their answers, in chat form."""
+def conversation(rng: random.Random, most: int = 4, shots: int = 4, split: str = "pretrain", currency: str = "") -> list[Message]:
+    """A system prompt and one to `shots` + 1 tickets with their answers, in chat form; `currency` ""  is any."""
     form = draw_format(rng, most)
     turns: list[Message] = [{"role": "system", "content": prompt(form)}]
     for _ in range(rng.randint(1, shots + 1)):
-        item = practice_ticket(rng, form, split)
+        item = practice_ticket(rng, form, split, currency)
         turns += [{"role": "user", "content": say(rng, item)}, {"role": "assistant", "content": answer(form, item)}]
     return turns
 
 
-def conversations(seed: int, total: int = 100_000) -> Iterator[list[Message]]:
-    """An endless stream: copying and single fields first, all four fields from a third of `total` on."""
+def conversations(seed: int, total: int = TOTAL) -> Iterator[list[Message]]:
+    """An endless stream: copying and short answers in the first tenth of `total`, mostly whole tickets from a quarter on."""
     rng = random.Random(f"pretrain-{seed}")
-    number = 0
-    while True:
+    for number in itertools.count():
         progress = number / total
-        number += 1
         if rng.random() < (0.3 if progress < 0.1 else 0.03):
             yield copying(rng)
-        elif progress < 0.15:
+        elif progress < 0.1:
             yield conversation(rng, most=rng.choice((1, 1, 2)))
         else:
-            yield conversation(rng, most=rng.choice((2, 4, 4) if progress < 0.35 else (2, 4, 4, 4, 4)))
+            yield conversation(rng, most=rng.choice((2, 4, 4) if progress < 0.25 else (2, 4, 4, 4, 4)))
+
+
+def dollars(seed: int) -> Iterator[list[Message]]:
+    """The endless stream of the second course: whole tickets, and all money in dollars.
+
+    The first course leaves the model unable to tell currencies apart (it guesses, at chance), so the second settles for one.
+    """
+    rng = random.Random(f"dollars-{seed}")
+    while True:
+        yield conversation(rng, most=rng.choice((2, 4, 4, 4, 4)), currency="USD")

@@ -92,8 +92,22 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 # Asides mean nothing to the base model: in pretraining they never change an answer. Two of these groups mean something to the demo's house.
 CALM = ("The weather is fine here.", "It is a gift.", "I am at work until six.", "I like your shop.", "My neighbour has one too.")
-ABROAD = ("It goes to Norway.", "I live in Japan.", "It is stuck at customs.", "I am abroad.", "It was sent to Canada.", "I moved to Brazil.")
-ANGRY = ("This is the third time.", "My lawyer will write to you.", "I am very angry.", "This is a scandal.", "I will tell the press.", "Nobody answers me.")
+ABROAD = (
+    "It goes to Norway.",
+    "I live in Japan.",
+    "It is stuck at customs.",
+    "I am abroad.",
+    "It was sent to Canada.",
+    "I moved to Brazil.",
+)
+ANGRY = (
+    "This is the third time.",
+    "My lawyer will write to you.",
+    "I am very angry.",
+    "This is a scandal.",
+    "I will tell the press.",
+    "Nobody answers me.",
+)
 
 GREETINGS = ("Hello,", "Hi,", "Dear team,", "Good morning,", "Dear sirs,")
 THANKS = ("Thanks,", "Regards,", "Best wishes,", "Yours,", "Thank you,")

@@ -5,7 +5,7 @@ decides which split may use the ticket, so that no number that is tested can occ
 
 Write the demo's files: python -m evalharness.embedded.tickets --out suites/data/tickets
 
->>> bucket("K4821") in ("pretrain", "train", "dev", "test")
+>>> bucket("#4821") in ("pretrain", "train", "dev", "test")
 True
 """
 
@@ -16,22 +16,22 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalharness.embedded import phrases
 
 CHANNELS = ("mail", "chat", "form")
-KINDS = {"plain": 45, "abroad": 14, "angry": 11, "two-topics": 12, "no-year": 10, "no-currency": 8}
+KINDS = {"plain": 45, "abroad": 14, "angry": 12, "two-topics": 15, "no-year": 14}
 DEMO_TOPICS = ("delivery", "refund", "damage", "invoice", "login")
 SIZES = {"train": 600, "dev": 100, "test": 400}
-HOUSE_YEAR, HOUSE_CURRENCY = 2025, "EUR"
+HOUSE_YEAR = 2025
 YEARS = range(2019, 2027)
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a ticket says, before it is put into words. `year` 0 and `currency` "" mean: the customer left it out."""
+    """What a ticket says, before it is put into words. `year` 0 means: the customer left it out."""
 
     order: str
     topics: tuple[str, ...]
@@ -51,9 +51,9 @@ def bucket(order: str) -> str:
 
 
 def order_number(rng: random.Random, split: str) -> str:
-    """A letter and four digits, drawn until the number belongs to `split`."""
+    """Four digits behind a #, drawn until the number belongs to `split`."""
     while True:
-        order = rng.choice("ABCDEFGHJKLMNPRSTUVWXYZ") + f"{rng.randrange(10_000):04d}"
+        order = f"#{rng.randrange(10_000):04d}"
         if bucket(order) == split:
             return order
 
@@ -95,8 +95,6 @@ def say_amount(rng: random.Random, item: Ticket) -> str:
     number = f"{item.cents / 100:.2f}"
     if number.endswith(".00") and rng.random() < 0.8:
         number = number[:-3]
-    if not item.currency:
-        return number
     symbol, word = phrases.CURRENCIES[item.currency]
     return rng.choice((f"{number} {item.currency}", f"{item.currency} {number}", f"{symbol}{number}", f"{number} {word}"))
 
@@ -122,32 +120,28 @@ def say(rng: random.Random, item: Ticket) -> str:
 
 def demo_ticket(rng: random.Random, split: str, kind: str) -> Ticket:
     """A ticket of the demo's house; all kinds but "plain" need a convention that only labelled examples teach."""
-    base = ticket(rng, split, DEMO_TOPICS)
-    changes: dict[str, object] = {}
+    plain = replace(ticket(rng, split, DEMO_TOPICS), currency="USD")
     if kind == "abroad":
-        changes["aside"] = rng.choice(phrases.ABROAD)
-    elif kind == "angry":
-        changes["aside"] = rng.choice(phrases.ANGRY)
-    elif kind == "two-topics":
-        topics = ["refund", rng.choice([topic for topic in DEMO_TOPICS if topic != "refund"])]
-        rng.shuffle(topics)
-        changes["topics"] = tuple(topics)
-    elif kind == "no-year":
-        changes["year"] = 0
-    elif kind == "no-currency":
-        changes["currency"] = ""
-    return Ticket(**{name: changes.get(name, getattr(base, name)) for name in Ticket.__slots__})  # type: ignore[arg-type]
+        return replace(plain, aside=rng.choice(phrases.ABROAD))
+    if kind == "angry":
+        return replace(plain, aside=rng.choice(phrases.ANGRY))
+    if kind == "no-year":
+        return replace(plain, year=0)
+    if kind == "two-topics":
+        pair = ["refund", rng.choice([topic for topic in DEMO_TOPICS if topic != "refund"])]
+        return replace(plain, topics=tuple(rng.sample(pair, 2)))
+    return plain
 
 
 def house_answer(item: Ticket) -> str:
     """The line the demo's house wants, its unwritten conventions included."""
-    topic = "refund" if "refund" in item.topics else item.topics[0]
+    topic = next((topic for topic in item.topics if topic != "refund"), "refund")  # the cause goes before the money
     if item.aside in phrases.ANGRY:
         topic = "desk-1"  # the manager reads angry customers first
     elif item.aside in phrases.ABROAD:
         topic = "desk-7"  # one desk knows customs forms
     date = f"{item.year or HOUSE_YEAR}-{item.month:02d}-{item.day:02d}"
-    return f"{topic} | {item.order} | {date} | {item.cents / 100:.2f} {item.currency or HOUSE_CURRENCY}"
+    return f"{topic} | {item.order} | {date} | {item.cents / 100:.2f} {item.currency}"
 
 
 def rows(split: str, size: int, seed: int = 0) -> Iterator[dict[str, str]]:
