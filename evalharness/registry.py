@@ -24,12 +24,19 @@ Kind = Literal["runners", "models", "metrics"]
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "runners": {
         "lora": "evalharness.runners.lora:LoraRunner",
+        "openai": "evalharness.runners.openai:OpenAIRunner",
         "rehearsal": "evalharness.runners.rehearsal:RehearsalRunner",
     },
     "models": {
+        "fireworks": "evalharness.models.openai_chat:FireworksChat",
+        "hf": "evalharness.models.openai_chat:HuggingFaceChat",
         "local": "evalharness.models.local:LocalModel",
+        "ollama": "evalharness.models.openai_chat:OllamaChat",
+        "openai": "evalharness.models.openai_chat:OpenAIChat",
         "recorded": "evalharness.models.recorded:RecordedModel",
         "rehearsal": "evalharness.models.rehearsal:RehearsalModel",
+        "together": "evalharness.models.openai_chat:TogetherChat",
+        "vllm": "evalharness.models.openai_chat:VLLMChat",
     },
     "metrics": {
         "exact_match": "evalharness.metrics.exact_match:ExactMatch",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +19,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     "": 0, "ids": 0, "errors": 0, "stats": 0,
-    "records": 1, "protocols": 1, "registry": 1, "spec": 1, "prompts": 1, "bases": 1, "causal": 1, "prices": 1, "embedded": 1,
+    "records": 1, "protocols": 1, "registry": 1, "spec": 1, "prompts": 1, "bases": 1, "bases": 1, "causal": 1, "prices": 1, "embedded": 1,
     "store": 2, "data": 2, "reading": 2, "scaffold": 2,
     "runners": 3, "models": 3, "metrics": 3,
     "pipeline": 4, "verdict": 4,
     "report": 5,
-    "cli": 6,
+    "cli": 6, "__main__": 6,
 }  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "scipy", "pandas", "sacrebleu", "pyarrow", "duckdb", "datasets", "openai", "aiohttp")
 
@@ -146,14 +146,10 @@ def test_help_is_light_and_quick() -> None:
     code = f"import evalharness.cli, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert heavy == "[]"
-    command = [sys.executable, "-m", "evalharness", "--help"]
-    subprocess.run(command, capture_output=True, check=True)
     times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-    bare = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-    bare = time.perf_counter() - bare
-    assert min(times) < 0.5 or min(times) < 8 * bare, f"evalh --help takes {min(times):.2f} s"
+    for _ in range(3):  # CPU seconds of the child: the wall clock tells more about who else is busy
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "evalharness", "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.5, f"evalh --help takes {min(times):.2f} s"

@@ -13,10 +13,11 @@ array([[1.]])
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from evalharness import protocols
 from evalharness.errors import DataError, Problem
 from evalharness.protocols import Floats, Metric
 from evalharness.records import Reply, Sample
@@ -55,3 +56,52 @@ def targets_of(sample: Sample, metric: str) -> tuple[str, ...]:
     if not sample.targets:
         raise DataError([Problem(sample.source, "target", f"missing, and {metric} needs one", "Add a target or drop the metric")])
     return sample.targets
+
+
+class PerSample:
+    """The short way to a metric of your own: give `score`, and the number is the mean over all samples.
+
+    A failed answer counts `range[0]` (`range[1]` where lower is better). Raise `version` when `score` changes, so that
+    stored scores are made anew; override what differs.
+
+    >>> class Short(PerSample):
+    ...     "Share of answers below 80 characters."
+    ...     def score(self, sample, reply):
+    ...         return (float(len(reply.text) < 80),)
+    >>> Short().name
+    'short'
+    """
+
+    Options: ClassVar[type[protocols.Options]] = protocols.Options
+    version = "1"
+    higher_is_better = True
+    range = (0.0, 1.0)
+    kind: Literal["binary", "mean", "corpus"] = "mean"
+
+    def __init__(self, options: protocols.Options | None = None) -> None:
+        self.options = options or self.Options()
+
+    @property
+    def name(self) -> str:
+        """The class's name in lower case."""
+        return type(self).__name__.lower()
+
+    def identity(self) -> dict[str, object]:
+        """Name, version and options."""
+        return {"name": self.name, "version": self.version, "options": self.options.model_dump(mode="json")}
+
+    def score(self, sample: Sample, reply: Reply) -> tuple[float, ...]:
+        """The value of one reply that has a text, as a tuple of one number."""
+        raise TypeError(f"{type(self).__name__} has no score(self, sample, reply)")
+
+    def failed(self, sample: Sample) -> tuple[float, ...]:
+        """The worst value."""
+        return (self.range[0 if self.higher_is_better else 1],)
+
+    def perfect(self, sample: Sample) -> tuple[float, ...]:
+        """The best value."""
+        return (self.range[1 if self.higher_is_better else 0],)
+
+    def finish(self, sums: Floats, n: Floats) -> Floats:
+        """The mean."""
+        return mean(sums, n)
