@@ -8,6 +8,7 @@ In YAML: `model: openai/gpt-x-mini`, or with options `model: {openai: {name: gpt
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -115,8 +116,10 @@ class OpenAIChat:
                 content = wire.body(request, self.options.name, token_limit, self.options.extra_body)
                 return await self._ask(session, speed, content, request.output_id, tries)
 
-            async for reply in answers(requests, ask, speed, patience, self.options.concurrency):
-                yield _redacted(reply, secrets) if reply.error is not None else reply
+            # Closed here, not when it is collected: whoever stops early must find nothing in flight and the session still open.
+            async with contextlib.aclosing(answers(requests, ask, speed, patience, self.options.concurrency)) as replies:
+                async for reply in replies:
+                    yield _redacted(reply, secrets) if reply.error is not None else reply
 
     async def close(self) -> None:
         """Nothing is held between two calls of generate."""

@@ -153,7 +153,7 @@ class Emulator:
         return self
 
     def __exit__(self, *error: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        asyncio.run_coroutine_threadsafe(self.stop(), self._loop).result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
@@ -168,9 +168,16 @@ class Emulator:
             app.router.add_route(method, prefix + path, functools.partial(self._serve, name, function))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
-        await site.start()
+        self._site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
+        await self._site.start()
         return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop listening, let connections that were being accepted come in, then close them all."""
+        for stage in (self._site.stop, self._runner.cleanup):
+            await stage()
+            for _ in range(10):
+                await asyncio.sleep(0)
 
     async def _serve(self, name: str, function: Route, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -219,7 +226,7 @@ class Emulator:
         self.calls.append(Call(name, request.method, request.path_qs, json.loads(body) if is_json else None, status))
 
     def _check(self, request: web.Request, body: bytes, response: web.Response) -> None:
-        if not self._checked or (api := _api(self.description)) is None:
+        if not self._checked or response.status == 401 or (api := _api(self.description)) is None:
             return
         parts = urlsplit(self.server)
         query: Any = list(request.query.items())
@@ -252,7 +259,7 @@ def _incoming(request: web.Request, body: bytes) -> Incoming:
     elif request.content_type == "multipart/form-data":
         options = {key: value.strip('"') for key, _, value in (part.strip().partition("=") for part in kind.split(";")[1:])}
         _, fields, files = FormDataParser().parse(io.BytesIO(body), request.content_type, len(body), options)
-        incoming.form = fields.to_dict()
+        incoming.form.update(fields.to_dict())
         for name, file in files.items():
             with file.stream:
                 incoming.form[name] = (file.filename, file.stream.read())

@@ -14,7 +14,7 @@ import contextlib
 import operator
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from evalharness.models.chat.outcome import Again, Halted, Refused
@@ -38,7 +38,7 @@ class Patience:
     pause_s: float = 0.25
 
 
-async def answers(requests: Iterable[Request], ask: Ask, pace: Pace, patience: Patience, most: int) -> AsyncIterator[Reply]:
+async def answers(requests: Iterable[Request], ask: Ask, pace: Pace, patience: Patience, most: int) -> AsyncGenerator[Reply]:
     """One reply per request, in any order; at most `most` of this call's requests are in flight.
 
     Closing the iterator early cancels what is in flight. A defect in `ask` (any other exception) is raised here.

@@ -46,6 +46,7 @@ class Pace:
         self._first = True
         self._calm = True
         self._window: list[float] = []
+        self._window_size = self.limit
         self._best = float("inf")
 
     @property
@@ -97,12 +98,13 @@ class Pace:
         """An answer came after so many seconds: allow more at once if the service is calm."""
         self._refused *= 1 - _MEMORY
         self._window.append(latency_s)
-        if len(self._window) >= self.limit:
+        if len(self._window) >= self._window_size:
             middle = statistics.median(self._window)
             self._best = min(self._best, middle)
             self._calm = middle <= _CROWDED * self._best
             self._first = self._first and self._calm
             self._window.clear()
+            self._window_size = self.limit
         if self._calm and self._limit < self.most and self.busy >= self.limit:
             self._limit = min(self._limit + (1.0 if self._first else 1.0 / self._limit), float(self.most))
             self._admit()

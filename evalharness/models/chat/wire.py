@@ -113,13 +113,14 @@ def reply(found: Json, output_id: str, latency_s: float, price: Price) -> Reply:
     def outcome(text: str | None, finish: Any, error: str | None = None, raw: str | None = None) -> Reply:
         return Reply(output_id, text, finish, prompt, completion, latency_s, cost, error, raw)
 
-    text, refusal, finish = _content(message), message.get("refusal"), choice.get("finish_reason")
+    text, refusal, said = _content(message), message.get("refusal"), choice.get("finish_reason")
+    finish = said if isinstance(said, str) else None
     if isinstance(refusal, str) and refusal:
         return outcome(None, "error", f"refusal: {_short(refusal)}", refusal)
     if finish in _LENGTHS:
         return outcome(text or "", "length")
     if finish not in _STOPS:
-        return outcome(None, "error", f"finish_reason {finish!r}", text)
+        return outcome(None, "error", f"finish_reason {said!r}", text)
     if text is None:
         raise Again("HTTP 200 without a text", raw=_short(json.dumps(found)), cost_usd=cost)
     return outcome(text, "stop")
