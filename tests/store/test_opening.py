@@ -130,15 +130,10 @@ def test_a_store_of_a_newer_evalh_is_left_alone(store: Store) -> None:
     assert store.path.read_bytes() == before
 
 
-@pytest.fixture
-def one_more_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_store_is_brought_up_to_date_by_reading(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     more = (*database.migrations(), "CREATE TABLE extra (i INTEGER); INSERT INTO extra VALUES (7)")
     monkeypatch.setattr(database, "migrations", lambda: more)
-
-
-@pytest.mark.usefixtures("one_more_migration")
-def test_an_older_store_is_brought_up_to_date_by_reading(store: Store) -> None:
-    number = len(database.migrations())
+    number = len(more)
     assert len(store.runs()) == 1
     assert store.sql("SELECT i, value FROM extra, meta WHERE key = 'schema'")[1] == [(7, str(number))]
     assert Store(store.path).latest_run() is not None

@@ -1,6 +1,6 @@
 -- Times are UTC. Mappings and lists are JSON text. Free text may hold escapes: see evalharness/store/text.py.
 -- Small tables have primary keys. The three large ones (samples, outputs, scores) have none: on a million rows an index
--- made the file four times larger and a flush of 200 rows three times slower than deleting and inserting by block.
+-- made the table three times larger and a flush of 200 rows three times slower than deleting and inserting by block.
 
 CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
 
@@ -51,7 +51,7 @@ CREATE TABLE run_arms (
 
 -- A block is what one arm answered, on whatever dataset: a row that is added to a test set leaves the others answered.
 -- Its number rises with time, so the rows of a block lie together in the file and DuckDB's min-max statistics skip all other
--- blocks: finding 200 rows among ten million scores took 10 ms, not 450.
+-- blocks: finding 200 rows among ten million scores took about 10 ms, not 450.
 CREATE TABLE blocks (block INTEGER PRIMARY KEY, arm_id VARCHAR NOT NULL UNIQUE);
 
 CREATE TABLE outputs (
