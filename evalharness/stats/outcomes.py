@@ -81,9 +81,9 @@ def outcomes(stats: npt.ArrayLike, measure: Measure) -> Outcomes:
     Raises ValueError for no items, infinite values, or binary statistics other than 0 and 1.
     """
     cube = np.asarray(stats, dtype=np.float64)
-    cube = cube.reshape(len(cube), 1, -1) if cube.ndim < 3 else cube
     if cube.size == 0 or np.isinf(cube).any():
         raise ValueError(f"statistics must be finite, of at least one item; found shape {cube.shape}")
+    cube = cube.reshape(len(cube), 1, -1) if cube.ndim < 3 else cube
     gaps = np.asarray(np.isnan(cube).any(axis=2))
     if measure.kind == "binary" and not np.isin(cube[~gaps], (0.0, 1.0)).all():
         raise ValueError("binary statistics must be 0 or 1")
