@@ -139,7 +139,10 @@ class Adapters:
         found, wanted = (b.shape[0], a.shape[1]), self._shape(name)
         if found != wanted or a.shape[0] != b.shape[1]:
             raise RunError(f"made for another base model: {name!r} is {wanted or 'no layer'} here, {found} in the adapter")
-        return _Pair(a, b * scaling(config, name, a.shape[0]))
+        b = b * scaling(config, name, a.shape[0])
+        if not (a.isfinite().all() and b.isfinite().all()):  # zero times infinity would reach rows that wear none of it
+            raise RunError(f"{WEIGHTS} has values that are not numbers at {name!r}: the training diverged")
+        return _Pair(a, b)
 
     def _shape(self, name: str) -> tuple[int, int] | None:
         module = self._modules.get(name)

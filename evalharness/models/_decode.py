@@ -29,6 +29,8 @@ from evalharness.models._rows import Row, share
 
 _PREFILL = 4096
 """Prompt tokens, padding included, that go through the model at once."""
+_WASTE = {"cpu": 64}
+"""Padding that is cheaper than one more forward pass, in tokens; elsewhere than on a CPU, much more is."""
 
 
 class Engine:
@@ -42,13 +44,16 @@ class Engine:
         known = inspect.signature(model.forward).parameters
         self._last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         self._positions = "position_ids" in known
+        self._cache = "past_key_values" if "past_key_values" in known else "cache_params"  # as state-space models call it
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
         """Run (rows, new) token ids on top of the cache; mask (rows, cached + new). Logits (rows, vocabulary) of the last token."""
-        more: dict[str, Any] = dict(self._last)
+        more: dict[str, Any] = {**self._last, self._cache: cache}
         if self._positions:
             more["position_ids"] = positions
-        found = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **more)
+        if self.joinable:  # a row alone has no padding, and recurrent layers take a mask for the new tokens only
+            more["attention_mask"] = mask
+        found = self.model(input_ids=ids, use_cache=True, **more)
         return found.logits[:, -1]  # type: ignore[no-any-return]
 
 
@@ -125,7 +130,7 @@ class Batch:
         drawn = self._draw()
         self._flight += drawn
         new = [row for row in drawn if self._dress(row)]
-        tables = [self._prefill(rows) for rows in _chunks(new)]
+        tables = [self._prefill(rows) for rows in _chunks(new, _WASTE.get(self._engine.device, 2048))]
         head = self._queue[0].group if self._queue else None
         self._beginnings = {group: cache for group, cache in self._beginnings.items() if group == head}
         self._table = _merged([*([self._table] if self._table else []), *tables])
@@ -236,17 +241,19 @@ class Batch:
         return torch.tensor(values, device=self._engine.device)
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows to read at once: of like length, so that little is padding, and not too many tokens."""
+def _chunks(rows: Sequence[Row], most_waste: int) -> Iterator[list[Row]]:
+    """Rows to read at once: of like length, so that at most so many tokens are padding, and not too many tokens."""
     chunk: list[Row] = []
-    longest = 0
+    longest = waste = 0
     for row in sorted(rows, key=lambda row: row.shared - len(row.prompt)):
         length = len(row.prompt) - row.shared
-        if chunk and ((len(chunk) + 1) * longest > _PREFILL or longest - length > 32 + longest // 4):
+        if chunk and ((len(chunk) + 1) * longest > _PREFILL or waste + longest - length > most_waste):
             yield chunk
             chunk = []
-        longest = longest if chunk else length
+        if not chunk:
+            longest, waste = length, 0
         chunk.append(row)
+        waste += longest - length
     if chunk:
         yield chunk
 

@@ -1,6 +1,6 @@
 """A causal language model on this machine: many requests at a time, one base in memory for all its adapters.
 
->>> model = LocalModel(LocalModel.Options(name="embedded"))               # doctest: +SKIP
+>>> model = LocalModel(LocalOptions(name="embedded"))               # doctest: +SKIP
 >>> replies = [reply async for reply in model.generate(requests)]         # doctest: +SKIP
 
 Decoding is greedy at temperature 0 and otherwise drawn with dice that belong to the request (its seed, sample and
@@ -32,35 +32,37 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class LocalOptions(protocols.Options):
+    """Which model, how it is loaded, and how much is done at once."""
+
+    shorthand: ClassVar[str | None] = "name"
+    name: str = "embedded"
+    """`embedded`, a folder, or a hub id."""
+    revision: str | None = None
+    """Commit or tag of a hub model."""
+    device: str = "auto"
+    """cuda, mps or cpu; auto takes the first that is there."""
+    dtype: str = "auto"
+    """float32, bfloat16 or float16; auto is bfloat16 on CUDA devices that have it, else float32."""
+    load_in_4bit: bool = False
+    """Quantise the base to 4 bits (needs CUDA and bitsandbytes)."""
+    trust_remote_code: bool = False
+    """Run model code that comes with the weights."""
+    batch_size: int = Field(default=32, ge=1)
+    """Most rows decoded at once."""
+    batch_tokens: int = Field(default=32768, ge=1)
+    """Most tokens of keys and values held at once (rows times the longest prompt with its answer)."""
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    """What this machine costs; without it, the cost of an answer is unknown."""
+
+
 class LocalModel:
     """Answers with a transformers model (extra `local`). The model is loaded at the first request, not before."""
 
-    class Options(protocols.Options):
-        """Which model, how it is loaded, and how much is done at once."""
-
-        shorthand: ClassVar[str | None] = "name"
-        name: str = "embedded"
-        """`embedded`, a folder, or a hub id."""
-        revision: str | None = None
-        """Commit or tag of a hub model."""
-        device: str = "auto"
-        """cuda, mps or cpu; auto takes the first that is there."""
-        dtype: str = "auto"
-        """float32, bfloat16 or float16; auto is bfloat16 on CUDA devices that have it, else float32."""
-        load_in_4bit: bool = False
-        """Quantise the base to 4 bits (needs CUDA and bitsandbytes)."""
-        trust_remote_code: bool = False
-        """Run model code that comes with the weights."""
-        batch_size: int = Field(default=32, ge=1)
-        """Most rows decoded at once."""
-        batch_tokens: int = Field(default=32768, ge=1)
-        """Most tokens of keys and values held at once (rows times the longest prompt with its answer)."""
-        usd_per_hour: float | None = Field(default=None, ge=0)
-        """What this machine costs; without it, the cost of an answer is unknown."""
-
+    Options: ClassVar[type[protocols.Options]] = LocalOptions
     local: ClassVar[bool] = True
 
-    def __init__(self, options: LocalModel.Options) -> None:
+    def __init__(self, options: LocalOptions) -> None:
         self.options = options
         self._engine: Engine | None = None
         self._thread: ThreadPoolExecutor | None = None

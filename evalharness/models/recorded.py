@@ -1,6 +1,6 @@
 """Outputs that exist already, read from a file: `outputs: yesterday.jsonl` in a suite.
 
->>> model = RecordedModel(RecordedModel.Options(path="data/yesterday.jsonl"))   # doctest: +SKIP
+>>> model = RecordedModel(RecordedOptions(path="data/yesterday.jsonl"))   # doctest: +SKIP
 >>> model.bind(samples)                                                         # doctest: +SKIP
 
 Rows (JSON Lines, JSON, CSV, TSV, Parquet) of {"id" or "input", "output"}; or an output for each test row in its order:
@@ -46,19 +46,21 @@ _Namings: tuple[tuple[Callable[[Recorded], str | None], Callable[[Sample], str |
 """How a row and a sample can have the same name, surest first."""
 
 
+class RecordedOptions(protocols.Options):
+    """Where the outputs are."""
+
+    shorthand: ClassVar[str | None] = "path"
+    path: str
+    """File of rows, or a text file with an output a line."""
+
+
 class RecordedModel:
     """Answers from a file. Before `bind`, samples are known by their requests alone: no positions, no field `id`."""
 
-    class Options(protocols.Options):
-        """Where the outputs are."""
-
-        shorthand: ClassVar[str | None] = "path"
-        path: str
-        """File of rows, or a text file with an output a line."""
-
+    Options: ClassVar[type[protocols.Options]] = RecordedOptions
     local: ClassVar[bool] = True
 
-    def __init__(self, options: RecordedModel.Options) -> None:
+    def __init__(self, options: RecordedOptions) -> None:
         self._path = Path(options.path)
         self._rows: list[Recorded] | None = None
         self._answers: dict[str, list[str | None]] = {}
@@ -127,17 +129,22 @@ def _recorded(row: Row, faults: Faults) -> Recorded:
 
 
 def _by_name(rows: Sequence[Recorded], samples: Sequence[Sample]) -> dict[str, list[str | None]]:
-    """Sample id -> its outputs, for the samples that a row names."""
+    """Sample id -> its outputs, for the samples that a row names. A row that a surer name has given away is the last resort."""
     answers: dict[str, list[str | None]] = {}
+    given: set[int] = set()
     for name_of_row, name_of_sample in _Namings:
-        outputs: dict[str | None, list[str | None]] = defaultdict(list)
-        for row in rows:
-            outputs[name_of_row(row)].append(row.output)
-        sharing: dict[str | None, list[Sample]] = defaultdict(list)
+        named, sharing = defaultdict(list), defaultdict(list)
+        for k, row in enumerate(rows):
+            named[name_of_row(row)].append(k)
         for sample in samples:
             if sample.id not in answers:
-                sharing[name_of_sample(sample)].append(sample)
-        for name in sharing.keys() & outputs.keys() - {None}:
-            for k, sample in enumerate(sharing[name]):  # the same question twice: the first gets the first output
-                answers[sample.id] = outputs[name][k :: len(sharing[name])] or outputs[name][-1:]
+                sharing[name_of_sample(sample)].append(sample.id)
+        taken: set[int] = set()
+        for name in sharing.keys() & named.keys() - {None}:
+            free = [k for k in named[name] if k not in given] or named[name]
+            taken.update(free)
+            for k, sample_id in enumerate(sharing[name]):  # the same question twice: the first gets the first output
+                mine = free[k :: len(sharing[name])] or free[-1:]
+                answers[sample_id] = [rows[k].output for k in mine]
+        given |= taken
     return answers

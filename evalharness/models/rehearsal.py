@@ -1,6 +1,6 @@
 """A model that costs nothing and is always the same: for rehearsing a suite (`--rehearse`) and for tests.
 
->>> model = RehearsalModel(RehearsalModel.Options(seed=7))
+>>> model = RehearsalModel(RehearsalOptions(seed=7))
 >>> replies = [reply async for reply in model.generate(requests)]         # doctest: +SKIP
 
 It answers with one word of the question, chosen by hash: the wrong answer, mostly, in no time.
@@ -19,29 +19,31 @@ from evalharness.ids import digest
 from evalharness.records import Reply, Request
 
 
+class RehearsalOptions(protocols.Options):
+    """How it behaves."""
+
+    shorthand: ClassVar[str | None] = "name"
+    name: str = "echo"
+    """Other names choose other words."""
+    seed: int = 0
+    """Another seed chooses other words."""
+    latency_s: float = Field(default=0.0, ge=0)
+    """Seconds before each answer."""
+    fail_rate: float = Field(default=0.0, ge=0, le=1)
+    """Share of requests that fail (always the same ones)."""
+    concurrency: int = Field(default=16, ge=1)
+    """Requests answered at once."""
+    usd: float = Field(default=0.0, ge=0)
+    """Pretended price of an answer."""
+
+
 class RehearsalModel:
     """Echoes a word of the last user turn. Equal names and seeds give equal answers."""
 
-    class Options(protocols.Options):
-        """How it behaves."""
-
-        shorthand: ClassVar[str | None] = "name"
-        name: str = "echo"
-        """Other names choose other words."""
-        seed: int = 0
-        """Another seed chooses other words."""
-        latency_s: float = Field(default=0.0, ge=0)
-        """Seconds before each answer."""
-        fail_rate: float = Field(default=0.0, ge=0, le=1)
-        """Share of requests that fail (always the same ones)."""
-        concurrency: int = Field(default=16, ge=1)
-        """Requests answered at once."""
-        usd: float = Field(default=0.0, ge=0)
-        """Pretended price of an answer."""
-
+    Options: ClassVar[type[protocols.Options]] = RehearsalOptions
     local: ClassVar[bool] = False
 
-    def __init__(self, options: RehearsalModel.Options) -> None:
+    def __init__(self, options: RehearsalOptions) -> None:
         self.options = options
 
     @property

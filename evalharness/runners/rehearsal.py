@@ -1,6 +1,6 @@
 """A runner that trains nothing, at no cost: for rehearsing a suite (`--rehearse`) and for testing what surrounds a training.
 
->>> runner = RehearsalRunner(RehearsalRunner.Options(steps=3))
+>>> runner = RehearsalRunner(RehearsalOptions(steps=3))
 >>> runner.poll(runner.submit(job)).state                                 # doctest: +SKIP
 'succeeded'
 
@@ -28,28 +28,30 @@ from evalharness.records import Endpoint, Handle, Job, Point, State, Status, Tra
 STATE = "rehearsal.json"
 
 
+class RehearsalOptions(protocols.Options):
+    """How the pretended training goes."""
+
+    steps: int = Field(default=5, ge=1)
+    """Steps, one logged point each."""
+    seconds: float = Field(default=0.0, ge=0)
+    """How long it takes."""
+    fail_at: int | None = Field(default=None, ge=1)
+    """Step at which it fails."""
+    failures: int = Field(default=1, ge=0)
+    """How many submits fail so, before one does not."""
+    usd: float = Field(default=0.0, ge=0)
+    """Pretended price of the training."""
+    hosted: bool = False
+    """Whether serving opens something that must be released."""
+
+
 class RehearsalRunner:
     """Pretends to train in `steps` steps over `seconds` seconds; the model it gives is `rehearsal/…`."""
 
-    class Options(protocols.Options):
-        """How the pretended training goes."""
-
-        steps: int = Field(default=5, ge=1)
-        """Steps, one logged point each."""
-        seconds: float = Field(default=0.0, ge=0)
-        """How long it takes."""
-        fail_at: int | None = Field(default=None, ge=1)
-        """Step at which it fails."""
-        failures: int = Field(default=1, ge=0)
-        """How many submits fail so, before one does not."""
-        usd: float = Field(default=0.0, ge=0)
-        """Pretended price of the training."""
-        hosted: bool = False
-        """Whether serving opens something that must be released."""
-
+    Options: ClassVar[type[protocols.Options]] = RehearsalOptions
     local: ClassVar[bool] = False
 
-    def __init__(self, options: RehearsalRunner.Options) -> None:
+    def __init__(self, options: RehearsalOptions) -> None:
         self.options = options
         self.served: list[Endpoint] = []
         """Endpoints that are open: a test sees what was not released."""
