@@ -179,7 +179,7 @@ def verdict(candidate: Floats, baseline: Floats, measure: Measure, margin: float
     return gate(checks).outcome
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.sampled_from(KINDS), st.integers(42, 90), st.integers(0, 999), st.floats(-0.3, 0.4), st.floats(0, 0.3), st.floats(0.01, 0.6)
 )
@@ -201,7 +201,7 @@ def test_property_10_dropping_candidate_outputs_never_turns_into_pass(
     assert not (after == "PASS" and before != "PASS")
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.sampled_from(KINDS), st.integers(42, 90), st.integers(0, 999), st.floats(-0.3, 0.4), st.sampled_from([0.0, 0.02]))
 def test_property_12_swapping_mirrors_and_row_order_is_nothing(kind: str, n: int, seed: int, shift: float, gone: float) -> None:
     candidate, baseline, measure, more = arms(kind, n, seed, shift)
@@ -224,7 +224,7 @@ def test_property_12_swapping_mirrors_and_row_order_is_nothing(kind: str, n: int
     assert (swapped.wins, swapped.losses, swapped.p) == (here.losses, here.wins, here.p)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.sampled_from(KINDS), st.integers(1, 90), st.integers(0, 999), st.floats(0, 0.3), st.floats(0, 0.1))
 def test_property_12_identical_runs_never_fail_and_are_never_adopted(kind: str, n: int, seed: int, margin: float, gain: float) -> None:
     candidate, _, measure, more = arms(kind, n, seed, 0.0)

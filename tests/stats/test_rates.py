@@ -69,7 +69,7 @@ def test_trap_three_identical_items_say_nothing() -> None:
 counts = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(0, 60)).map(lambda t: (t[0], t[1], max(1, sum(t))))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(counts, st.sampled_from([0.8, 0.95, 0.995]))
 def test_property_12_swapping_mirrors_and_ends_solve_the_score(table: tuple[int, int, int], level: float) -> None:
     b, c, n = table
@@ -83,7 +83,7 @@ def test_property_12_swapping_mirrors_and_ends_solve_the_score(table: tuple[int,
             assert float(tango_score(b, c, n, end)) == pytest.approx(target, abs=1e-6)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(counts, st.floats(-0.5, 0.5), st.sampled_from([0.9, 0.95, 0.99]))
 def test_p_values_invert_the_interval(table: tuple[int, int, int], x: float, level: float) -> None:
     b, c, n = table
@@ -95,7 +95,7 @@ def test_p_values_invert_the_interval(table: tuple[int, int, int], x: float, lev
             assert (interval.low > x) == (evidence.p_above(x) < edge)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(counts, st.integers(0, 5), st.integers(0, 5))
 def test_missing_outputs_only_widen(table: tuple[int, int, int], from_wins: int, from_ties: int) -> None:
     """Whatever the missing outputs were, the interval reaches at least as far: every candidate win or tie that goes missing."""
