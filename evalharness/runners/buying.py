@@ -4,7 +4,7 @@
     optional  like read; what a service does not have (404) is the given default
     buy       one create with the SDK's retries off; a clear no is a no, anything else may have bought: look for it
 
->>> calls = Calls(lambda: (openai.APIError,), secret="sk-...")                                        # doctest: +SKIP
+>>> calls = Calls((openai.APIError,), secret="sk-...")                                                # doctest: +SKIP
 >>> calls.buy(lambda: client.jobs.create(...).id, lambda: find(job))                                  # doctest: +SKIP
 'ftjob-...'
 """
@@ -33,15 +33,12 @@ class NotThere(ProviderError):
 
 
 class Calls:
-    """How one SDK's calls are made. `errors`: what it raises (asked late: SDKs are heavy to import); `secret`: never shown."""
+    """How one SDK's calls are made. `sdk_errors`: what it raises; `secret`: what no message may show."""
 
-    def __init__(self, errors: Callable[[], tuple[type[Exception], ...]], secret: str, looks_s: tuple[float, ...] = LOOKS_S) -> None:
-        self._sdk_errors, self._secret, self._looks_s = errors, secret, looks_s
-
-    @property
-    def errors(self) -> tuple[type[Exception], ...]:
-        """What a call may raise: the SDK's errors, and what it raises for answers that are no JSON or not whole."""
-        return (*self._sdk_errors(), *_BROKEN)
+    def __init__(self, sdk_errors: tuple[type[Exception], ...], secret: str, looks_s: tuple[float, ...] = LOOKS_S) -> None:
+        self._sdk_errors, self._secret, self._looks_s = sdk_errors, secret, looks_s
+        self.errors: tuple[type[Exception], ...] = (*sdk_errors, *_BROKEN)
+        """What a call may raise, answers that are no JSON or not whole included."""
 
     def read(self, call: Callable[[], T]) -> T:
         """What `call` returns. Raises ProviderError (NotThere for HTTP 404)."""
@@ -58,7 +55,7 @@ class Calls:
     def _once(self, call: Callable[[], T]) -> T:
         try:
             return call()
-        except self._sdk_errors() as error:
+        except self._sdk_errors as error:
             kind = NotThere if getattr(error, "status_code", None) == 404 else ProviderError
             raise kind(self.said(error)) from None
 

@@ -238,28 +238,27 @@ class OpenAIRunner:
 
     @functools.cached_property
     def _calls(self) -> Calls:
-        return Calls(_sdk_errors, hosted.api_key(self.options.api_key_env, "openai"), self.looks_s)
+        return Calls((_package().APIError,), hosted.api_key(self.options.api_key_env, "openai"), self.looks_s)
 
     @functools.cached_property
     def _sdk(self) -> openai.OpenAI:
         """The SDK's client. Its retries are for reads; creates switch them off."""
-        try:
-            import openai
-        except ModuleNotFoundError as error:
-            raise MissingExtra("openai", "hosted", "the runner 'openai'") from error
-        return openai.OpenAI(
+        made: openai.OpenAI = _package().OpenAI(
             api_key=hosted.api_key(self.options.api_key_env, "openai"),
             base_url=self.options.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
             max_retries=4,
             timeout=self.options.timeout_s,
             _strict_response_validation=self.strict,
         )
+        return made
 
 
-def _sdk_errors() -> tuple[type[Exception], ...]:
-    import openai
-
-    return (openai.APIError,)
+def _package() -> Any:
+    try:
+        import openai
+    except ModuleNotFoundError as error:
+        raise MissingExtra("openai", "hosted", "the runner 'openai'") from error
+    return openai
 
 
 def _content(files: Any, file: str) -> bytes:
