@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from evalharness.ids import digest
@@ -64,17 +65,18 @@ class Sample:
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dataset:
-    """Samples of one split, in file order. `id` is the hash of the ordered sample ids."""
+    """Samples of one split, in file order."""
 
     name: str
     split: Literal["train", "dev", "test"]
     samples: tuple[Sample, ...]
     source: str = ""
 
-    @property
+    @cached_property
     def id(self) -> str:
+        """Hash of the ordered sample ids; computed once, because every output asks for it."""
         return digest([sample.id for sample in self.samples])
 
     def __len__(self) -> int:

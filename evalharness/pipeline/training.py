@@ -118,7 +118,7 @@ async def _follow(training: Training, handle: Handle, store: Store, emit: Emit) 
 
 def _progress(label: str, status: Status) -> Event:
     losses = [point.train_loss for point in status.points if point.train_loss is not None]
-    text = status.detail or status.state
+    text = "" if status.detail.startswith("step ") else status.detail or status.state  # the event counts the steps already
     loss = losses[-1] if losses else None
     return Event("train", label, status.step or 0, status.total_steps, text, loss=loss, cost_usd=status.cost_usd)
 
