@@ -41,11 +41,11 @@ from evalharness.stats.plan import (
 from evalharness.stats.rates import Tango, Wilson, mcnemar, mcnemar_midp, tango, tango_limits, tango_score, wilson
 from evalharness.stats.resample import (
     Bootstrap,
+    Drawn,
     approximate_randomization,
     bootstrap_diff,
     bootstrap_one,
-    evidence_diff,
-    evidence_one,
+    drawn,
     randomizations,
 )
 
@@ -58,6 +58,7 @@ __all__ = [
     "Comparison",
     "Contender",
     "Decision",
+    "Drawn",
     "Evidence",
     "Finish",
     "Gated",
@@ -83,8 +84,7 @@ __all__ = [
     "compare_many",
     "decide",
     "difference_evidence",
-    "evidence_diff",
-    "evidence_one",
+    "drawn",
     "gate",
     "gate_rule",
     "holm",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from evalharness.stats.means import mean_evidence, sign_flip
 from evalharness.stats.outcomes import Measure, Outcomes, outcomes
 from evalharness.stats.plan import visible_difference, visible_mean_difference
 from evalharness.stats.rates import Tango, Wilson, mcnemar_midp
-from evalharness.stats.resample import DRAWS, TRIALS, Pair, evidence_diff, evidence_one, randomizations
+from evalharness.stats.resample import DRAWS, TRIALS, Drawn, drawn, randomizations
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,11 @@ def compare_many(
 ) -> list[Comparison]:
     """`compare` for several candidates and one baseline at the price of one set of draws. The level is taken as given."""
     task = _task([*candidates, baseline], measure, clusters, ids, level, seed, draws)
-    evidence = _scores(task)
-    differences = _corpus_differences(task) if measure.kind == "corpus" else _mean_differences(task)
+    if measure.kind == "corpus":
+        bootstraps = _corpus(task)
+        evidence, differences = _corpus_scores(task, bootstraps), _corpus_differences(task, bootstraps)
+    else:
+        evidence, differences = _mean_scores(task), _mean_differences(task)
     p_values = _p_values(task, differences, trials)
     return [_comparison(task, i, evidence, differences[i], *p_values[i]) for i in range(len(candidates))]
 
@@ -125,7 +128,8 @@ def score_evidence(
     draws: int = DRAWS,
 ) -> list[Evidence]:
     """What `scores` reads its intervals from: for checks on a score, at any level up to `level`."""
-    return _scores(_task(arms, measure, clusters, ids, level, seed, draws))
+    task = _task(arms, measure, clusters, ids, level, seed, draws)
+    return _corpus_scores(task, _corpus(task)) if measure.kind == "corpus" else _mean_scores(task)
 
 
 def difference_evidence(
@@ -141,7 +145,7 @@ def difference_evidence(
 ) -> list[Evidence]:
     """What `compare_many` reads its differences from, without the cost of its p-values."""
     task = _task([*candidates, baseline], measure, clusters, ids, level, seed, draws)
-    return _corpus_differences(task) if measure.kind == "corpus" else _mean_differences(task)
+    return _corpus_differences(task, _corpus(task)) if measure.kind == "corpus" else _mean_differences(task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +186,8 @@ def _task(
     return _Task(filled, measure, labels, level, seed, max(draws, math.ceil(40 / alpha_of(level))))
 
 
-def _scores(task: _Task) -> list[Evidence]:
+def _mean_scores(task: _Task) -> list[Evidence]:
     measure = task.measure
-    if measure.kind == "corpus":
-        return _corpus_scores(task)
     found: list[Evidence] = []
     for arm in task.arms:
         low, high = np.sort([arm.worst[:, 0], arm.best[:, 0]], axis=0)
@@ -198,15 +200,20 @@ def _scores(task: _Task) -> list[Evidence]:
     return found
 
 
-def _corpus_scores(task: _Task) -> list[Evidence]:
-    stats = [side for arm in task.arms for side in (arm.worst, arm.best)[: 1 + (arm.missing > 0)]]
-    found = iter(evidence_one(stats, task.measure.finish, task.draws, task.seed, task.clusters, task.measure.range))
-    joined: list[Evidence] = []
-    for arm in task.arms:
-        worst = next(found)
-        low, high = [worst, next(found) if arm.missing else worst][:: task.measure.sign]
-        joined.append(worst.joined(low, high, _agreed(task, arm) if arm.missing else worst.equal))
-    return joined
+def _corpus(task: _Task) -> list[tuple[Drawn, Drawn]]:
+    """The bootstrap of every arm with its missing outputs at their worst and best (the same where none is missing)."""
+    sides = [side for arm in task.arms for side in (arm.worst, arm.best)]
+    found = drawn(sides, task.measure.finish, task.draws, task.seed, task.clusters)
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _corpus_scores(task: _Task, bootstraps: Sequence[tuple[Drawn, Drawn]]) -> list[Evidence]:
+    found: list[Evidence] = []
+    for arm, sides in zip(task.arms, bootstraps, strict=True):
+        worst, best = (side.evidence(task.measure.range) for side in sides)
+        low, high = (worst, best) if task.measure.higher_is_better else (best, worst)
+        found.append(worst.joined(low, high, _agreed(task, arm) if arm.missing else worst.equal))
+    return found
 
 
 def _mean_differences(task: _Task) -> list[Evidence]:
@@ -229,24 +236,17 @@ def _discordant(differences: Floats) -> tuple[int, int]:
     return int(np.count_nonzero(differences > 0)), int(np.count_nonzero(differences < 0))
 
 
-def _corpus_differences(task: _Task) -> list[Evidence]:
+def _corpus_differences(task: _Task, bootstraps: Sequence[tuple[Drawn, Drawn]]) -> list[Evidence]:
     """Bootstrap evidence of each difference, from its worst and best case where outputs are missing."""
     *tried, base = task.arms
-    pairs: list[Pair] = []
-    for arm in tried:
-        pairs += [(arm.worst, base.best), (arm.best, base.worst)][: 1 + (arm.missing + base.missing > 0)]
-    if task.measure.sign < 0:
-        pairs = [(b, a) for a, b in pairs]
-    found = iter(evidence_diff(pairs, task.measure.finish, task.draws, task.seed, task.clusters, task.measure.width))
-    joined: list[Evidence] = []
-    for arm in tried:
-        low = next(found)
-        if arm.missing + base.missing == 0:
-            joined.append(low)
-            continue
-        gap = _finished(task.measure, arm.worst) - _finished(task.measure, base.worst)
-        joined.append(replace(low.joined(low, next(found), _agreed(task, arm, base)), estimate=task.measure.sign * gap))
-    return joined
+    base_worst, base_best = bootstraps[-1]
+    width, found = task.measure.width, []
+    for arm, (worst, best) in zip(tried, bootstraps, strict=False):
+        ends = [(worst, base_best), (best, base_worst), (worst, base_worst)]
+        low, high, known = ((a.minus(b, width) if task.measure.higher_is_better else b.minus(a, width)) for a, b in ends)
+        equal = _agreed(task, arm, base) if arm.missing + base.missing else known.equal
+        found.append(known.joined(low, high, equal))
+    return list(found)
 
 
 def _finished(measure: Measure, rows: Floats) -> float:

@@ -68,7 +68,9 @@ class Outcomes:
 
     def reordered(self, order: npt.NDArray[np.intp]) -> Outcomes:
         """The same with the items in another order."""
-        return replace(self, worst=self.worst[order], best=self.best[order], complete=self.complete[order])
+        worst = self.worst[order]
+        best = worst if self.best is self.worst else self.best[order]
+        return replace(self, worst=worst, best=best, complete=self.complete[order])
 
     @property
     def missing_share(self) -> float:

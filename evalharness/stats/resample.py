@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ DRAWS = 2000
 TRIALS = 10_000
 FEWEST_UNITS = 20
 _CELLS = 2_000_000
+_CACHED = 150_000
 _EXACT_IN_FLOAT32 = 2.0**24
 
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -111,7 +113,8 @@ def bootstrap_one(
     The estimate is the value on all items, never a mean of draws. `bounds` is the range the value can have.
     Refused (the whole range) below 20 items or clusters. Sources: Efron & Tibshirani 1993; Koehn 2004 (EMNLP).
     """
-    return evidence_one([stats], finish, n, seed, clusters, bounds)[0].interval(level)
+    (one,) = drawn([stats], finish, n, seed, clusters)
+    return one.evidence(bounds).interval(level)
 
 
 def bootstrap_diff(
@@ -128,47 +131,55 @@ def bootstrap_diff(
 
     stats_a (candidate), stats_b (baseline): (items, k); `bound` is the width of the score's range. See `bootstrap_one`.
     """
-    return evidence_diff([(stats_a, stats_b)], finish, n, seed, clusters, bound)[0].interval(level)
+    a, b = drawn([stats_a, stats_b], finish, n, seed, clusters)
+    return a.minus(b, bound).interval(level)
 
 
-def evidence_one(
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One arm's value on all items and in every bootstrap draw (draws,); draw i of every arm has the same items."""
+
+    value: float
+    draws: Floats
+    units: int
+
+    def evidence(self, bounds: tuple[float, float] = (-math.inf, math.inf)) -> Bootstrap:
+        """Of the value itself; `bounds` is its range."""
+        return _evidence(self.value, self.draws, self.units, bounds[1] - bounds[0], bounds)
+
+    def minus(self, other: Drawn, bound: float | None = None) -> Bootstrap:
+        """Of the difference from another arm; `bound` is the width of the score's range."""
+        span = math.inf if bound is None else bound
+        return _evidence(self.value - other.value, self.draws - other.draws, self.units, span, (-span, span))
+
+
+def _evidence(value: float, draws: Floats, units: int, span: float, clip: tuple[float, float]) -> Bootstrap:
+    ordered = np.sort(draws)
+    flat = max(ordered[-1] - value, value - ordered[0]) <= 1e-9 * max(1e-3, abs(value))  # the units agree, or the arms do
+    return Bootstrap(value, ordered, ordered, units, value if flat else None, span, clip)
+
+
+def drawn(
     arms: Sequence[npt.ArrayLike],
     finish: Finish,
     draws: int = DRAWS,
     seed: int = 0,
     clusters: npt.ArrayLike | None = None,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
-) -> list[Bootstrap]:
-    """`bootstrap_one` for many arms on the same items at the price of one set of draws."""
-    blocks = [_by_unit([arm], clusters) for arm in arms]
-    found = []
-    for block, drawn in zip(blocks, draw_sums(blocks, draws, seed), strict=True):
-        value = float(_values(block.sum(axis=0), finish)[0])
-        ordered = np.sort(_values(drawn, finish)[0])
-        equal = value if _flat(ordered, value) else None
-        found.append(Bootstrap(value, ordered, ordered, len(block), equal, bounds[1] - bounds[0], bounds))
-    return found
+) -> list[Drawn]:
+    """The bootstrap of every arm (items, k) at the price of one set of draws; the same object given twice costs nothing.
 
-
-def evidence_diff(
-    pairs: Sequence[Pair],
-    finish: Finish,
-    draws: int = DRAWS,
-    seed: int = 0,
-    clusters: npt.ArrayLike | None = None,
-    bound: float | None = None,
-) -> list[Bootstrap]:
-    """`bootstrap_diff` for many (candidate, baseline) pairs on the same items at the price of one set of draws."""
-    span = math.inf if bound is None else bound
-    blocks = [_by_unit(pair, clusters) for pair in pairs]
-    found = []
-    for block, drawn in zip(blocks, draw_sums(blocks, draws, seed), strict=True):
-        a, b = _values(block.sum(axis=0), finish, 2)
-        value = float(a - b)
-        ordered = np.sort(np.subtract(*_values(drawn, finish, 2)))
-        equal = value if _flat(ordered, value) else None
-        found.append(Bootstrap(value, ordered, ordered, len(block), equal, span, (-span, span)))
-    return found
+    An arm's draws depend on its own statistics, the seed and the number of units only, never on the other arms.
+    """
+    distinct = {id(arm): arm for arm in arms}
+    blocks = [_by_unit([arm], clusters) for arm in distinct.values()]
+    if len({len(block) for block in blocks}) > 1:
+        raise ValueError("need the same items for all arms")
+    sums = draw_sums(blocks, draws, seed)
+    found = {
+        key: Drawn(float(_values(block.sum(axis=0), finish)[0]), _values(each, finish)[0], len(block))
+        for key, block, each in zip(distinct, blocks, sums, strict=True)
+    }
+    return [found[id(arm)] for arm in arms]
 
 
 def approximate_randomization(
@@ -225,11 +236,6 @@ def _values(sums: Floats, finish: Finish, arms: int = 1) -> list[Floats]:
     return [finish(sums[..., arm * width : (arm + 1) * width], sums[..., -1]) for arm in range(arms)]
 
 
-def _flat(ordered: Floats, value: float) -> bool:
-    """Whether the sorted draws are all the value, but for rounding: the units agree, or the arms do."""
-    return bool(max(ordered[-1] - value, value - ordered[0]) <= 1e-9 * max(1e-3, abs(value)))
-
-
 def draw_sums(blocks: Sequence[Floats], draws: int, seed: int) -> list[Floats]:
     """Sums of `draws` bootstrap samples of the rows of each block (rows, k_i) -> (draws, k_i); all blocks share the draws."""
     return _weighted_sums(blocks, draws, seed, _multinomial)
@@ -242,8 +248,13 @@ def swap_sums(blocks: Sequence[Floats], trials: int, seed: int) -> list[Floats]:
 
 def _multinomial(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """(rows, n): how often each of n items is drawn in n draws."""
-    drawn = rng.integers(n, size=(rows, n)) + np.arange(rows)[:, None] * n
-    return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float32)
+    counts = np.empty((rows, n), dtype=np.float32)
+    step = max(1, _CACHED // n)
+    for start in range(0, rows, step):
+        part = counts[start : start + step]
+        picks = rng.integers(n, size=part.shape, dtype=np.min_scalar_type(n - 1)) + np.arange(len(part))[:, None] * n
+        part[:] = np.bincount(picks.ravel(), minlength=part.size).reshape(part.shape)
+    return counts
 
 
 def _coins(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -254,11 +265,9 @@ def _coins(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.float3
 
 
 def _weighted_sums(blocks: Sequence[Floats], draws: int, seed: int, weights: Weights) -> list[Floats]:
-    """weights @ rows for all blocks at once, in chunks that fit the cache; single precision only where it is exact."""
-    rows = np.hstack(blocks)
+    """weights @ rows for all blocks at once, in chunks of draws; the sums are exact, so no shape or library changes them."""
+    rows = _on_grid(np.hstack(blocks))
     n = len(rows)
-    exact = bool((rows == np.rint(rows)).all()) and n * float(np.abs(rows).max(initial=0.0)) < _EXACT_IN_FLOAT32
-    rows = np.ascontiguousarray(rows, dtype=np.float32 if exact else np.float64)
     rng = np.random.default_rng(seed)
     sums = np.empty((draws, rows.shape[1]))
     chunk = max(1, _CELLS // n)
@@ -266,3 +275,14 @@ def _weighted_sums(blocks: Sequence[Floats], draws: int, seed: int, weights: Wei
         stop = min(start + chunk, draws)
         sums[start:stop] = weights(stop - start, n, rng).astype(rows.dtype, copy=False) @ rows
     return np.split(sums, np.cumsum([block.shape[1] for block in blocks])[:-1], axis=1)
+
+
+def _on_grid(rows: Floats) -> npt.NDArray[np.floating[Any]]:
+    """The rows with each column rounded to a multiple of 2^-52 of what its sum can reach, so that sums have no rounding.
+
+    Whole numbers stay as they are, and go in single precision where that is exact too.
+    """
+    reach = len(rows) * np.abs(rows).max(axis=0)
+    grid = np.exp2(np.ceil(np.log2(np.where(reach > 0, reach, 1.0))) - 52)
+    exact = bool((reach < _EXACT_IN_FLOAT32).all()) and bool((rows == np.rint(rows)).all())
+    return np.ascontiguousarray(rows, dtype=np.float32) if exact else np.rint(rows / grid) * grid

@@ -12,8 +12,7 @@ from evalharness.stats import (
     approximate_randomization,
     bootstrap_diff,
     bootstrap_one,
-    evidence_diff,
-    evidence_one,
+    drawn,
     paired_t,
     randomizations,
     scores,
@@ -61,10 +60,12 @@ def test_seeds_decide_and_the_other_arms_do_not() -> None:
     stats, other = rows(60, 1), rows(60, 2)
     assert bootstrap_diff(stats, other, ratio) == bootstrap_diff(stats, other, ratio)
     assert bootstrap_diff(stats, other, ratio) != bootstrap_diff(stats, other, ratio, seed=1)
-    many = evidence_one([stats, other], ratio)
-    assert many[1].interval(0.95) == bootstrap_one(other, ratio)
-    pairs = evidence_diff([(stats, other), (other, stats)], ratio)
-    assert pairs[1].interval(0.95) == bootstrap_diff(other, stats, ratio)
+    fractions = stats / 3
+    together, alone = drawn([stats, fractions, other, stats], ratio), drawn([fractions], ratio)
+    assert together[0] is together[3]
+    assert (together[1].draws == alone[0].draws).all()
+    assert together[2].evidence().interval(0.95) == bootstrap_one(other, ratio)
+    assert together[2].minus(together[0]).interval(0.95) == bootstrap_diff(other, stats, ratio)
     assert randomizations([(stats, other), (other, stats)], ratio, 500)[0] == approximate_randomization(stats, other, ratio, 500)
 
 
@@ -82,7 +83,17 @@ def test_draws_are_multinomial_and_swaps_are_fair_coins() -> None:
 def test_single_precision_only_where_it_is_exact() -> None:
     whole, fractions = np.full((50, 1), 3e6), np.full((50, 1), 1 / 3)
     assert draw_sums([whole], 10, 0)[0] == pytest.approx(np.full((10, 1), 1.5e8), abs=0)
-    assert draw_sums([fractions], 10, 0)[0] == pytest.approx(np.full((10, 1), 50 / 3), rel=1e-14)
+    assert draw_sums([fractions], 10, 0)[0] == pytest.approx(np.full((10, 1), 50 / 3), rel=1e-12)
+
+
+def test_sums_are_exact_so_that_nothing_but_the_draws_decides() -> None:
+    """Any order of summation, any number of columns beside it: the same bits."""
+    x = np.random.default_rng(0).normal(size=(500, 3)) * [1.0, 1e-9, 1e9]
+    (alone,), (beside, _) = draw_sums([x[:, :1]], 50, 0), draw_sums([x, x], 50, 0)
+    assert (alone[:, 0] == beside[:, 0]).all()
+    (moved,) = swap_sums([x], 20, 0)
+    assert np.abs(moved).max() > 0
+    assert (swap_sums([-x], 20, 0)[0] == -moved).all()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -100,7 +111,8 @@ def test_property_12_swapping_the_arms_mirrors(n: int, seed: int, clustered: boo
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 99), st.floats(-0.3, 0.3), st.sampled_from([0.8, 0.9, 0.95]))
 def test_p_values_invert_the_interval(seed: int, at: float, level: float) -> None:
-    (evidence,) = evidence_diff([(rows(40, seed), rows(40, seed + 100))], ratio, 400, bound=1.0)
+    a, b = drawn([rows(40, seed), rows(40, seed + 100)], ratio, 400)
+    evidence = a.minus(b, bound=1.0)
     interval, edge = evidence.interval(level), (1 - level) / 2
     for x in (at, float(evidence.high[-20]), interval.high, interval.low):
         assert (interval.high < x) == (evidence.p_below(x) < edge)
@@ -123,7 +135,8 @@ def test_trap_few_clusters_are_refused() -> None:
     refused = bootstrap_diff(stats, other, ratio, clusters=np.arange(190) % 19, bound=1.0)
     assert (refused.low, refused.high) == (-1.0, 1.0)
     assert refused.method == "bootstrap refused: fewer than 20 independent units"
-    (evidence,) = evidence_diff([(stats, other)], ratio, clusters=np.arange(190) % 19, bound=1.0)
+    a, b = drawn([stats, other], ratio, clusters=np.arange(190) % 19)
+    evidence = a.minus(b, bound=1.0)
     assert (evidence.p_below(0.5), evidence.p_above(-0.5)) == (1.0, 1.0)
     enough = bootstrap_diff(stats, other, ratio, clusters=np.arange(190) % 20, bound=1.0)
     assert enough.high < 1.0
@@ -139,9 +152,9 @@ def test_trap_the_estimate_is_the_score_and_no_mean_of_draws() -> None:
     stats = np.zeros((40, 3))
     stats[0] = [1, 1, 0]
     interval = bootstrap_one(stats, f1, bounds=(0.0, 1.0))
-    (evidence,) = evidence_one([stats], f1)
+    (one,) = drawn([stats], f1)
     assert interval.estimate == pytest.approx(2 / 3)
-    assert evidence.low.mean() < 0.58
+    assert one.draws.mean() < 0.58
     (score,) = scores([stats], Measure("corpus", finish=f1))
     assert score.estimate == pytest.approx(2 / 3)
 
