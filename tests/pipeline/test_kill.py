@@ -1,0 +1,130 @@
+"""kill -9 at random moments: the rerun goes on, and in the end the store holds what an undisturbed run would have left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalharness.report import as_json, build
+from evalharness.store import Store
+from tests import tiny
+from tests.pipeline.conftest import rows
+
+KILLS = 20
+SUITE = """
+data: {train: data/train.jsonl, dev: data/dev.jsonl, test: data/test.jsonl}
+baselines:
+  echo: {model: {rehearsal: {name: a, latency_s: 0.05, concurrency: 2}}}
+  small: {model: local/base}
+candidates:
+  lora: {train: tiny}
+  bought: {train: hosted}
+sampling: {max_tokens: 6}
+metrics: [exact_match, bleu]
+gate: {against: echo, rules: [{metric: exact_match, margin: 0.02}]}
+"""
+TRAINER = """
+runner: lora
+base: base
+params: {rank: 2, learning_rate: 0.01, max_steps: 60, batch_size: 4, eval_steps: 10, device: cpu}
+"""
+HOSTED = "runner: rehearsal\nbase: big\nparams: {steps: 5, seconds: 2}\n"
+
+
+def make(root: Path) -> Path:
+    """A workspace with a tiny base, a LoRA candidate, a hosted one and two baselines."""
+    for name, text in {
+        "suites/kill.yaml": SUITE,
+        "trainers/tiny.yaml": TRAINER,
+        "trainers/hosted.yaml": HOSTED,
+        "data/train.jsonl": rows([f"train word {i}" for i in range(40)], str.upper),
+        "data/dev.jsonl": rows([f"dev word {i}" for i in range(8)], str.upper),
+        "data/test.jsonl": rows([f"test word {i}" for i in range(60)], str.upper),
+    }.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    tiny.make(root / "base")
+    return root
+
+
+def start(root: Path) -> subprocess.Popen[bytes]:
+    """evalh in a process of its own, which prints nothing."""
+    command = [sys.executable, "-m", "evalharness", "train-and-score", "suites/kill.yaml", "-q"]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finish(root: Path) -> None:
+    done = start(root)
+    _, said = done.communicate(timeout=300)
+    assert done.returncode == 0, said.decode()
+
+
+def kill_children(root: Path) -> None:
+    """Kill the training's process as well, as a machine that goes down does."""
+    for file in root.glob("results/trainings/*/child.pid"):
+        try:
+            os.kill(int(file.read_text()), signal.SIGKILL)
+        except (OSError, ValueError):
+            continue  # not started, or over
+
+
+def left(root: Path) -> dict[str, Any]:
+    """What a run leaves in the store, without ids of runs, times and folders."""
+    store = Store(root / "results" / "evalh.duckdb")
+    queries = {
+        "outputs": "SELECT output_id, arm_id, sample_id, repeat, text, finish, completion_tokens, outcome_key FROM outputs ORDER BY ALL",
+        "scores": "SELECT score_id, output_id, metric_id, value, stats, error FROM scores ORDER BY ALL",
+        "points": "SELECT training_id, step, train_loss, dev_loss, learning_rate FROM training_points ORDER BY ALL",
+        "trainings": "SELECT training_id, runner, state, tokens, model->'identity' FROM trainings ORDER BY ALL",
+        "ledger": "SELECT kind, provider, intent_key, state FROM resources ORDER BY ALL",
+    }
+    found: dict[str, Any] = {name: store.sql(query)[1] for name, query in queries.items()}
+    report = as_json.as_dict(build(store, root=root))
+    for row in report["rows"]:
+        for part in ("usage", "training"):
+            row.pop(part, None)  # seconds and memory
+    found["leaderboard"] = {key: report[key] for key in ("rows", "gate", "headline")}
+    if found["leaderboard"]["gate"]:
+        found["leaderboard"]["gate"].pop("run_id")
+    return found
+
+
+@pytest.mark.slow
+def test_killed_anywhere_twenty_times_the_store_ends_the_same(tmp_path: Path) -> None:
+    rng = random.Random(2026)
+    calm = make(tmp_path / "calm")
+    began = time.monotonic()
+    finish(calm)
+    whole_s = time.monotonic() - began
+    expected = left(calm)
+    kills, chains = 0, 0
+    while kills < KILLS:
+        root = make(tmp_path / f"chain{chains}")
+        chains += 1
+        while kills < KILLS:
+            process = start(root)
+            try:
+                _, said = process.communicate(timeout=rng.uniform(0.05, 0.9) * whole_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
+                if rng.random() < 0.5:
+                    kill_children(root)
+                continue
+            assert process.returncode == 0, said.decode()
+            break
+        finish(root)
+        found = left(root)
+        for part, value in expected.items():
+            assert found[part] == value, f"chain {chains}: {part}"
+    print(f"{kills} kills over {chains} chains; an undisturbed run took {whole_s:.1f} s")
