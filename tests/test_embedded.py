@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evalharness import embedded
-from evalharness.embedded import lessons, measure, tickets
+from evalharness.embedded import lessons, measure, phrases, tickets
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "suites" / "data" / "tickets"
@@ -30,8 +30,10 @@ def normal(text: str) -> str:
 
 
 def pretraining(conversations: int) -> Iterator[str]:
-    """What the model reads in pretraining: the first turns of the seeded stream that pretrain.py draws from."""
-    for turns in itertools.islice(lessons.conversations(0, lessons.TOTAL), conversations):
+    """What the model reads in pretraining: the first turns of the two seeded streams that pretrain.py draws from."""
+    first = itertools.islice(lessons.conversations(0), conversations * lessons.FIRST // lessons.TOTAL)
+    second = itertools.islice(lessons.dollars(0), conversations - conversations * lessons.FIRST // lessons.TOTAL)
+    for turns in itertools.chain(first, second):
         yield from (turn["content"] for turn in turns)
 
 
@@ -57,7 +59,7 @@ def test_no_held_out_ticket_is_in_the_first_tenth_of_pretraining() -> None:
 
 @pytest.mark.slow
 def test_no_held_out_ticket_is_anywhere_in_pretraining() -> None:
-    assert_nothing_held_out(lessons.TOTAL + 1_000)
+    assert_nothing_held_out(lessons.TOTAL + 1_600)
 
 
 def test_splits_share_no_order_number_and_no_text() -> None:
@@ -84,13 +86,18 @@ def test_every_kind_is_held_out_often_enough_to_be_a_slice() -> None:
 
 
 def test_pretraining_practises_no_house_convention() -> None:
-    for text in pretraining(2_000):
-        assert "desk-" not in text
-    for turns in itertools.islice(lessons.conversations(1, 1), 300):
-        for turn in turns:
-            if turn["role"] == "user" and turns[0]["content"] != "Repeat.":
-                assert re.search(r"\b(19|20)\d\d\b", turn["content"]), "every practised ticket has a year"
-                assert re.search(r"[€$£]|EUR|USD|GBP|euros|dollars|pounds", turn["content"]), "and a currency"
+    talks = [*itertools.islice(lessons.conversations(0), 3_000), *itertools.islice(lessons.dollars(0), 1_000)]
+    for prompt, *turns in talks:
+        if prompt["content"] == "Repeat.":
+            continue
+        problems = [turn["content"].lower() for turn in turns if turn["role"] == "user"]
+        assert all(re.search(r"\b(19|20)\d\d\b", text) for text in problems), "every practised ticket has a year"
+        named = [sum(any(phrase.lower() in text for phrase in said) for said in phrases.PROBLEMS.values()) for text in problems]
+        assert set(named) == {1}, "and one topic"
+        answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+        names = {name for group in phrases.NAMES.values() for name in group}
+        said = {word for text in answers for word in re.findall(r"[a-z]+", text) if word in names}
+        assert all(word in prompt["content"] for word in said), "which the prompt lists"
 
 
 def test_the_model_is_small_enough_to_ship_and_says_how_it_was_made() -> None:
@@ -111,9 +118,9 @@ def test_the_prompted_model_gets_plain_tickets_right_and_house_tickets_wrong() -
     hits = measure.exact(model, tokenizer, talks)
     kinds = [row["kind"] for row in tickets.rows("dev", 60)]
     plain = [hit for hit, kind in zip(hits, kinds, strict=True) if kind == "plain"]
-    desks = [hit for hit, kind in zip(hits, kinds, strict=True) if kind in ("abroad", "angry")]
-    assert sum(plain) / len(plain) > 0.6
-    assert not any(desks)
+    house = [hit for hit, kind in zip(hits, kinds, strict=True) if kind in ("unlisted", "abroad")]
+    assert sum(plain) / len(plain) > 0.9
+    assert sum(house) / len(house) < 0.1
 
 
 def test_the_template_marks_what_the_assistant_says() -> None:

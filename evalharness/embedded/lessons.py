@@ -103,7 +103,7 @@ def copying(rng: random.Random) -> list[Message]:
 
 
 def conversation(rng: random.Random, most: int = 4, shots: int = 4, split: str = "pretrain", currency: str = "") -> list[Message]:
-    """A system prompt and one to `shots` + 1 tickets with their answers, in chat form; `currency` ""  is any."""
+    """A system prompt and one to `shots` + 1 tickets with their answers, in chat form; `currency` "" is any."""
     form = draw_format(rng, most)
     turns: list[Message] = [{"role": "system", "content": prompt(form)}]
     for _ in range(rng.randint(1, shots + 1)):

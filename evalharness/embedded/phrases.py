@@ -90,7 +90,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "stock": ("stock", "availability", "supply"),
 }
 
-# Asides mean nothing to the base model: in pretraining they never change an answer. Two of these groups mean something to the demo's house.
+# Asides mean nothing in pretraining: they never change an answer. To the demo's house one group does.
 CALM = ("The weather is fine here.", "It is a gift.", "I am at work until six.", "I like your shop.", "My neighbour has one too.")
 ABROAD = (
     "It goes to Norway.",

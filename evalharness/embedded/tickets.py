@@ -22,10 +22,11 @@ from pathlib import Path
 from evalharness.embedded import phrases
 
 CHANNELS = ("mail", "chat", "form")
-KINDS = {"plain": 45, "abroad": 14, "angry": 12, "two-topics": 15, "no-year": 14}
+KINDS = {"plain": 45, "unlisted": 20, "two-topics": 14, "no-year": 13, "abroad": 8}
 DEMO_TOPICS = ("delivery", "refund", "damage", "invoice", "login")
 SIZES = {"train": 600, "dev": 100, "test": 400}
 HOUSE_YEAR = 2025
+HOUSE_TOPICS = {"cancel": "refund", "exchange": "damage", "stock": "delivery"}  # who takes what the prompt's list leaves out
 YEARS = range(2019, 2027)
 
 
@@ -123,8 +124,8 @@ def demo_ticket(rng: random.Random, split: str, kind: str) -> Ticket:
     plain = replace(ticket(rng, split, DEMO_TOPICS), currency="USD")
     if kind == "abroad":
         return replace(plain, aside=rng.choice(phrases.ABROAD))
-    if kind == "angry":
-        return replace(plain, aside=rng.choice(phrases.ANGRY))
+    if kind == "unlisted":
+        return replace(plain, topics=(rng.choice(list(HOUSE_TOPICS)),))
     if kind == "no-year":
         return replace(plain, year=0)
     if kind == "two-topics":
@@ -136,10 +137,7 @@ def demo_ticket(rng: random.Random, split: str, kind: str) -> Ticket:
 def house_answer(item: Ticket) -> str:
     """The line the demo's house wants, its unwritten conventions included."""
     topic = next((topic for topic in item.topics if topic != "refund"), "refund")  # the cause goes before the money
-    if item.aside in phrases.ANGRY:
-        topic = "desk-1"  # the manager reads angry customers first
-    elif item.aside in phrases.ABROAD:
-        topic = "desk-7"  # one desk knows customs forms
+    topic = "shipping" if item.aside in phrases.ABROAD else HOUSE_TOPICS.get(topic, topic)  # one desk knows customs forms
     date = f"{item.year or HOUSE_YEAR}-{item.month:02d}-{item.day:02d}"
     return f"{topic} | {item.order} | {date} | {item.cents / 100:.2f} {item.currency}"
 
