@@ -18,10 +18,11 @@ from evalharness.errors import ConfigError, Problem
 from evalharness.ids import digest
 from evalharness.runners.lora.data import Pass, PassCost, answer_tokens, collate, passes
 from evalharness.runners.lora.options import LoraOptions
+from evalharness.runners.lora.product import use_products
 
-_FLOPS = {"cpu": 2.5e10, "cuda": 1e14, "mps": 3e12}
+_FLOPS = {"cpu": 5e10, "cuda": 1e14, "mps": 3e12}
 """Multiply-adds times two that a device (a thread of a CPU) does in a second, by order of magnitude; only shapes the passes."""
-_LAYER_S = 1e-3
+_LAYER_S = 2.5e-3
 """Seconds that one layer costs forwards and backwards however few tokens there are."""
 _LABEL_LOGITS = 2**27
 """Logits in memory at once: labels of a pass times vocabulary."""
@@ -142,6 +143,8 @@ def _with_adapter(causal: Causal, options: LoraOptions, seed: int) -> Any:
     )
     torch.manual_seed(seed)
     try:
-        return get_peft_model(model, config)
+        model = get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError([Problem("", "params.target_modules", str(error).splitlines()[0], "Name layers of this base")]) from error
+    use_products(model)
+    return model
