@@ -16,7 +16,16 @@ sample id) or pass `ids`. NaN rows are missing outputs and count as outcomes.
 """
 
 from evalharness.stats.agreement import cohen_kappa, krippendorff_alpha
-from evalharness.stats.comparison import Comparison, compare, compare_many, difference_evidence, score_evidence, scores
+from evalharness.stats.comparison import (
+    Comparison,
+    Leaderboard,
+    compare,
+    compare_many,
+    difference_evidence,
+    leaderboards,
+    score_evidence,
+    scores,
+)
 from evalharness.stats.corrected import Normal, ppi, ppi_evidence
 from evalharness.stats.decisions import Contender, Decision, decide, pick_on_dev
 from evalharness.stats.gates import MOST_MISSING, Check, Checked, Gated, gate, gate_rule
@@ -63,6 +72,7 @@ __all__ = [
     "Finish",
     "Gated",
     "Interval",
+    "Leaderboard",
     "Look",
     "Measure",
     "Normal",
@@ -91,6 +101,7 @@ __all__ = [
     "items_needed",
     "items_to_settle",
     "krippendorff_alpha",
+    "leaderboards",
     "mcnemar",
     "mcnemar_midp",
     "mean_chance_to_pass",

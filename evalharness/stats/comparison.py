@@ -22,7 +22,7 @@ from evalharness.stats.means import mean_evidence, sign_flip
 from evalharness.stats.outcomes import Measure, Outcomes, outcomes
 from evalharness.stats.plan import visible_difference, visible_mean_difference
 from evalharness.stats.rates import Tango, Wilson, mcnemar_midp
-from evalharness.stats.resample import DRAWS, TRIALS, Drawn, drawn, randomizations
+from evalharness.stats.resample import DRAWS, TRIALS, Drawn, drawn_metrics, randomizations
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,37 @@ def difference_evidence(
 
 
 @dataclass(frozen=True, slots=True)
+class Leaderboard:
+    """Evidence of every arm's score, and of the difference of every arm but the last from the last, the baseline."""
+
+    scores: list[Evidence]
+    differences: list[Evidence]
+
+
+def leaderboards(
+    metrics: Sequence[tuple[Measure, Sequence[npt.ArrayLike]]],
+    *,
+    clusters: npt.ArrayLike | None = None,
+    ids: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> list[Leaderboard]:
+    """`score_evidence` and `difference_evidence` for several metrics (with their arms' statistics, the baseline last) on
+    the same items, all at the price of one set of draws."""
+    tasks = [_task(arms, measure, clusters, ids, level, seed, draws) for measure, arms in metrics]
+    bootstraps = iter(_corpora([task for task in tasks if task.measure.kind == "corpus"]))
+    found = []
+    for task in tasks:
+        if task.measure.kind == "corpus":
+            mine = next(bootstraps)
+            found.append(Leaderboard(_corpus_scores(task, mine), _corpus_differences(task, mine)))
+        else:
+            found.append(Leaderboard(_mean_scores(task), _mean_differences(task)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class _Task:
     """Arms on the same items in order; the last is the baseline."""
 
@@ -202,9 +233,16 @@ def _mean_scores(task: _Task) -> list[Evidence]:
 
 def _corpus(task: _Task) -> list[tuple[Drawn, Drawn]]:
     """The bootstrap of every arm with its missing outputs at their worst and best (the same where none is missing)."""
-    sides = [side for arm in task.arms for side in (arm.worst, arm.best)]
-    found = drawn(sides, task.measure.finish, task.draws, task.seed, task.clusters)
-    return list(zip(found[::2], found[1::2], strict=True))
+    return _corpora([task])[0]
+
+
+def _corpora(tasks: Sequence[_Task]) -> list[list[tuple[Drawn, Drawn]]]:
+    """`_corpus` of several metrics on the same items."""
+    if not tasks:
+        return []
+    sides = [([side for arm in task.arms for side in (arm.worst, arm.best)], task.measure.finish) for task in tasks]
+    found = drawn_metrics(sides, tasks[0].draws, tasks[0].seed, tasks[0].clusters)
+    return [list(zip(each[::2], each[1::2], strict=True)) for each in found]
 
 
 def _corpus_scores(task: _Task, bootstraps: Sequence[tuple[Drawn, Drawn]]) -> list[Evidence]:

@@ -11,8 +11,9 @@ Draws belong to row positions: keep the items in one fixed order (by sample id, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,12 @@ TRIALS = 10_000
 FEWEST_UNITS = 20
 _CELLS = 2_000_000
 _CACHED = 150_000
+_REMEMBERED = 64_000_000
 _EXACT_IN_FLOAT32 = 2.0**24
 
 Pair = tuple[npt.ArrayLike, npt.ArrayLike]
-Weights = Callable[[int, int, np.random.Generator], npt.NDArray[np.float32]]
+Counts = npt.NDArray[np.uint8]
+Weights = Callable[[int, int, np.random.Generator], Counts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +173,30 @@ def drawn(
 
     An arm's draws depend on its own statistics, the seed and the number of units only, never on the other arms.
     """
-    distinct = {id(arm): arm for arm in arms}
-    blocks = [_by_unit([arm], clusters) for arm in distinct.values()]
-    if len({len(block) for block in blocks}) > 1:
+    return drawn_metrics([(arms, finish)], draws, seed, clusters)[0]
+
+
+def drawn_metrics(
+    metrics: Sequence[tuple[Sequence[npt.ArrayLike], Finish]],
+    draws: int = DRAWS,
+    seed: int = 0,
+    clusters: npt.ArrayLike | None = None,
+) -> list[list[Drawn]]:
+    """`drawn` for several metrics (arms' statistics, finish) on the same items, all at the price of one set of draws."""
+    distinct = {id(arm): arm for arms, _ in metrics for arm in arms}
+    blocks = {key: _by_unit([arm], clusters) for key, arm in distinct.items()}
+    if len({len(block) for block in blocks.values()}) > 1:
         raise ValueError("need the same items for all arms")
-    sums = draw_sums(blocks, draws, seed)
-    found = {
-        key: Drawn(float(_values(block.sum(axis=0), finish)[0]), _values(each, finish)[0], len(block))
-        for key, block, each in zip(distinct, blocks, sums, strict=True)
-    }
-    return [found[id(arm)] for arm in arms]
+    sums = dict(zip(blocks, draw_sums(list(blocks.values()), draws, seed), strict=True))
+    found: list[list[Drawn]] = []
+    for arms, finish in metrics:
+        mine = {id(arm): _drawn(blocks[id(arm)], sums[id(arm)], finish) for arm in arms}
+        found.append([mine[id(arm)] for arm in arms])
+    return found
+
+
+def _drawn(block: Floats, sums: Floats, finish: Finish) -> Drawn:
+    return Drawn(float(_values(block.sum(axis=0), finish)[0]), _values(sums, finish)[0], len(block))
 
 
 def approximate_randomization(
@@ -238,17 +255,35 @@ def _values(sums: Floats, finish: Finish, arms: int = 1) -> list[Floats]:
 
 def draw_sums(blocks: Sequence[Floats], draws: int, seed: int) -> list[Floats]:
     """Sums of `draws` bootstrap samples of the rows of each block (rows, k_i) -> (draws, k_i); all blocks share the draws."""
-    return _weighted_sums(blocks, draws, seed, _multinomial)
+    n = len(blocks[0])
+    if n * draws <= _REMEMBERED:
+        return _weighted_sums(blocks, draws, iter(np.array_split(*_remembered(n, draws, seed))))
+    return _weighted_sums(blocks, draws, _chunks(n, draws, seed, _multinomial))
 
 
 def swap_sums(blocks: Sequence[Floats], trials: int, seed: int) -> list[Floats]:
     """Sums of each block's rows (rows, k_i) over random subsets, each row in with probability 1/2 -> (trials, k_i)."""
-    return _weighted_sums(blocks, trials, seed, _coins)
+    return _weighted_sums(blocks, trials, _chunks(len(blocks[0]), trials, seed, _coins))
 
 
-def _multinomial(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """(rows, n): how often each of n items is drawn in n draws."""
-    counts = np.empty((rows, n), dtype=np.float32)
+def _chunks(n: int, draws: int, seed: int, weights: Weights) -> Iterator[Counts]:
+    """Chunks of `draws` rows of weights of n items."""
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CELLS // n)
+    for start in range(0, draws, chunk):
+        yield weights(min(chunk, draws - start), n, rng)
+
+
+@lru_cache(maxsize=2)
+def _remembered(n: int, draws: int, seed: int) -> tuple[Counts, int]:
+    """The draws of n items, kept for the next metric or arm on the same items; and in how many chunks to use them."""
+    chunks = list(_chunks(n, draws, seed, _multinomial))
+    return np.concatenate(chunks), len(chunks)
+
+
+def _multinomial(rows: int, n: int, rng: np.random.Generator) -> Counts:
+    """(rows, n): how often each of n items is drawn in n draws (more than 255 times never happens)."""
+    counts = np.empty((rows, n), dtype=np.uint8)
     step = max(1, _CACHED // n)
     for start in range(0, rows, step):
         part = counts[start : start + step]
@@ -257,23 +292,20 @@ def _multinomial(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.
     return counts
 
 
-def _coins(rows: int, n: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def _coins(rows: int, n: int, rng: np.random.Generator) -> Counts:
     """(rows, n) fair coins."""
     width = -(-n // 8)
     bits = np.frombuffer(rng.bytes(rows * width), dtype=np.uint8).reshape(rows, width)
-    return np.unpackbits(bits, axis=1, count=n).astype(np.float32)
+    return np.unpackbits(bits, axis=1, count=n)
 
 
-def _weighted_sums(blocks: Sequence[Floats], draws: int, seed: int, weights: Weights) -> list[Floats]:
-    """weights @ rows for all blocks at once, in chunks of draws; the sums are exact, so no shape or library changes them."""
+def _weighted_sums(blocks: Sequence[Floats], draws: int, chunks: Iterator[Counts]) -> list[Floats]:
+    """weights @ rows for all blocks at once, by chunks of draws; the sums are exact, so no shape or library changes them."""
     rows = _on_grid(np.hstack(blocks))
-    n = len(rows)
-    rng = np.random.default_rng(seed)
-    sums = np.empty((draws, rows.shape[1]))
-    chunk = max(1, _CELLS // n)
-    for start in range(0, draws, chunk):
-        stop = min(start + chunk, draws)
-        sums[start:stop] = weights(stop - start, n, rng).astype(rows.dtype, copy=False) @ rows
+    sums, start = np.empty((draws, rows.shape[1])), 0
+    for weights in chunks:
+        sums[start : start + len(weights)] = weights.astype(rows.dtype) @ rows
+        start += len(weights)
     return np.split(sums, np.cumsum([block.shape[1] for block in blocks])[:-1], axis=1)
 
 
