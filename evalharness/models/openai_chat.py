@@ -29,7 +29,6 @@ from evalharness.records import Reply, Request
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-_BELIEVE_EMPTY_AFTER = 2
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _AUTHORITY = re.compile(r"//[^/@]*@")
 
@@ -112,9 +111,9 @@ class OpenAIChat:
         async with self._session(headers) as session:
             token_limit = self.options.token_limit or self.token_limit
 
-            async def ask(request: Request, tries: int) -> Reply:
+            async def ask(request: Request) -> Reply:
                 content = wire.body(request, self.options.name, token_limit, self.options.extra_body)
-                return await self._ask(session, speed, content, request.output_id, tries)
+                return await self._ask(session, speed, content, request.output_id)
 
             # Closed here, not when it is collected: whoever stops early must find nothing in flight and the session still open.
             async with contextlib.aclosing(answers(requests, ask, speed, patience, self.options.concurrency)) as replies:
@@ -151,7 +150,7 @@ class OpenAIChat:
             auto_decompress=True,
         )
 
-    async def _ask(self, session: ClientSession, speed: pace.Pace, content: bytes, output_id: str, tries: int) -> Reply:
+    async def _ask(self, session: ClientSession, speed: pace.Pace, content: bytes, output_id: str) -> Reply:
         """One try. Raises Again, Refused or Halted."""
         import aiohttp
 
@@ -168,8 +167,8 @@ class OpenAIChat:
         latency = time.perf_counter() - sent_at
         speed.read(response.headers)
         reply = wire.reply(wire.payload(response.status, response.headers, raw), output_id, latency, self._price)
-        if reply.text == "" and reply.finish == "stop" and tries < _BELIEVE_EMPTY_AFTER:
-            raise Again("an empty answer", raw="", cost_usd=reply.cost_usd)
+        if reply.text == "" and reply.finish == "stop":
+            raise Again("an empty answer", cost_usd=reply.cost_usd, reply=reply)
         return reply
 
 

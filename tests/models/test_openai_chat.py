@@ -165,8 +165,8 @@ def test_what_no_request_survives_stops_the_arm(service: OpenAIEmulator, fault: 
     replies = ask(model(), requests(300))
     assert time.monotonic() - started < 20
     assert all(reply.finish == "error" and reply.error and "HTTP 4" in reply.error for reply in replies)
-    assert len(service.called("chat")) <= 8  # those in flight before the first answer
-    assert sum("stopped asking: HTTP" in str(reply.error) for reply in replies) >= 290
+    assert len(service.called("chat")) <= 16  # those in flight before the first answer
+    assert sum("stopped asking: HTTP" in str(reply.error) for reply in replies) >= 280
     assert KEY not in repr(replies)
 
 
@@ -224,7 +224,7 @@ def test_used_up_allowances_pause(service: OpenAIEmulator, monkeypatch: pytest.M
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2s", "x-ratelimit-limit-requests": "80"}
     service.fail("chat", Fault(200, body, headers))
     one(model())
-    assert pauses == [pytest.approx(6.2)]  # eight slots' share of an allowance of 80
+    assert pauses == [pytest.approx(12.4)]  # sixteen slots' share of an allowance of 80
 
 
 def test_a_hanging_request_ends(service: OpenAIEmulator) -> None:
@@ -262,6 +262,13 @@ def test_an_empty_answer_is_believed_the_third_time_and_all_three_are_paid_for(s
     assert (reply.text, reply.finish, reply.error) == ("", "stop", None)
     assert reply.cost_usd == pytest.approx(6.0)
     assert len(service.called("chat")) == 3
+    assert one(model(max_retries=0)).text == ""
+
+
+def test_other_failures_do_not_make_an_empty_answer_believable(service: OpenAIEmulator) -> None:
+    empty = Fault(200, {"choices": [{"finish_reason": "stop", "message": {"content": ""}}]})
+    service.fail("chat", Fault.http(500), Fault.reset_before(), empty, Fault.http(429, "slow down", **SOON), empty)
+    assert one(model()).text == "gpt-x-mini heard: question 0"
 
 
 def test_prices_come_from_the_book_or_are_unknown(service: OpenAIEmulator) -> None:

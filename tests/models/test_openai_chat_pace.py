@@ -30,7 +30,7 @@ def test_it_rises_fast_while_nothing_speaks_against_it() -> None:
         rounds += 1
         for _ in range(pace.limit):
             busy(pace).answered(1.0)
-    assert rounds == 3  # 8, 16, 32, 64
+    assert rounds == 2  # 16, 32, 64
 
 
 def test_it_does_not_rise_beyond_what_is_used() -> None:
@@ -58,15 +58,26 @@ def test_a_round_of_refusals_halves_it_and_a_stray_one_does_little() -> None:
     assert 2 <= pace.limit <= 16  # slowly, this time
 
 
+def test_a_stray_refusal_does_not_end_the_fast_start() -> None:
+    pace = Pace(512)
+    for _ in range(20):
+        busy(pace).answered(1.0)
+    pace.crowded()
+    before = pace.limit
+    for _ in range(20):
+        busy(pace).answered(1.0)
+    assert pace.limit == before + 20
+
+
 def test_latency_says_stop() -> None:
-    pace = Pace(64)
-    for _ in range(8):
+    pace = Pace(512)
+    for _ in range(START):
         busy(pace).answered(1.0)
     reached = pace.limit
-    for _ in range(400):
+    for _ in range(1000):
         busy(pace).answered(5.0)
     assert pace.limit <= 2 * reached
-    for _ in range(400):
+    for _ in range(1000):
         busy(pace).answered(1.0)
     assert pace.limit > 2 * reached
 

@@ -21,12 +21,14 @@ from evalharness.models.chat.outcome import Again, Halted, Refused
 from evalharness.models.chat.pace import Pace
 from evalharness.records import Reply, Request
 
-Ask = Callable[[Request, int], Awaitable[Reply]]
-"""One try, the how-many-th (from 0) -> its reply."""
+Ask = Callable[[Request], Awaitable[Reply]]
+"""One try."""
 
 _IN_A_ROW = 25
 """So many requests given up with no answer between them: the service is out, the rest is not sent."""
 _LONGEST_PAUSE_S = 30.0
+_BELIEVED = 3
+"""So often the same hard-to-believe answer has to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class _Asking:
         spent, last = _Spent(), Again("")
         while not self.halted.is_set():
             try:
-                reply = await self._once(request, spent.tries, in_flight)
+                reply = await self._once(request, in_flight)
             except Halted as halt:
                 self._halt(f"stopped asking: {halt}")
                 return _failed(request, str(halt), None, spent.usd)
@@ -97,28 +99,33 @@ class _Asking:
                 return _failed(request, str(no), no.raw, spent.usd)
             except Again as again:
                 last, pause = again, spent.on(again, self.patience)
+                if again.reply is not None and (spent.doubts == _BELIEVED or pause is None):
+                    return self._answered(again.reply, spent.usd - (again.cost_usd or 0.0))
                 if pause is None:
                     self._count(True, str(again))
                     break
                 await self._sleep(pause, again)
             else:
-                self.given_up = 0
-                return replace(reply, cost_usd=reply.cost_usd + spent.usd) if spent.usd and reply.cost_usd is not None else reply
+                return self._answered(reply, spent.usd)
         return _failed(request, str(last) or self.why, last.raw, spent.usd)
 
-    async def _once(self, request: Request, tries: int, in_flight: asyncio.Semaphore | None) -> Reply:
+    def _answered(self, reply: Reply, spent_usd: float) -> Reply:
+        self.given_up = 0
+        return replace(reply, cost_usd=reply.cost_usd + spent_usd) if spent_usd and reply.cost_usd is not None else reply
+
+    async def _once(self, request: Request, in_flight: asyncio.Semaphore | None) -> Reply:
         if in_flight is not None:
             async with in_flight:
-                return await self._slot(request, tries)
-        return await self._slot(request, tries)
+                return await self._slot(request)
+        return await self._slot(request)
 
-    async def _slot(self, request: Request, tries: int) -> Reply:
+    async def _slot(self, request: Request) -> Reply:
         await self.pace.enter()
         try:
             if self.halted.is_set():
                 raise Halted(self.why)
             sent_at = time.monotonic()
-            reply = await self.ask(request, tries)
+            reply = await self.ask(request)
             self.pace.answered(time.monotonic() - sent_at)
             return reply
         except Again as again:
@@ -151,6 +158,7 @@ class _Spent:
 
     tries: int = 0
     turns: int = 0
+    doubts: int = 0
     waited_s: float = 0.0
     usd: float = 0.0
 
@@ -159,6 +167,7 @@ class _Spent:
         self.turns += 1
         self.tries += not again.limited
         self.usd += again.cost_usd or 0.0
+        self.doubts += again.reply is not None
         if again.after is not None:
             pause = again.after + random.uniform(0.0, min(1.0, again.after / 10))
         else:

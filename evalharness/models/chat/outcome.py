@@ -12,6 +12,7 @@ evalharness.models.chat.outcome.Again: HTTP 429
 from __future__ import annotations
 
 from evalharness.errors import ProviderError
+from evalharness.records import Reply
 
 
 class Again(ProviderError):
@@ -19,6 +20,7 @@ class Again(ProviderError):
 
     `limited`: a rate limit refused it, which is no fault of the request and counts as no try. `crowded`: the
     service may be overloaded. `raw`: what came instead of an answer. `cost_usd`: what this try has cost.
+    `reply`: a whole answer that is hard to believe (an empty text); it is believed when it has come three times.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class Again(ProviderError):
         crowded: bool = False,
         raw: str | None = None,
         cost_usd: float | None = None,
+        reply: Reply | None = None,
     ) -> None:
         super().__init__(reason)
-        self.after, self.limited, self.crowded, self.raw, self.cost_usd = after, limited, crowded or limited, raw, cost_usd
+        self.after, self.limited, self.crowded, self.raw = after, limited, crowded or limited, raw
+        self.cost_usd, self.reply = cost_usd, reply
 
 
 class Refused(ProviderError):

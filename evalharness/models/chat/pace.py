@@ -1,6 +1,6 @@
 """How fast to ask: requests in flight rise until a rate limit or rising latency says stop (AIMD, as TCP does).
 
-    start at 8, +1 per answer (doubling per round trip) until the first sign of crowding, then +1 per round trip;
+    start at 16, +1 per answer (doubling per round trip) until the service is crowded, then +1 per round trip
     a 429, a timeout or an overload takes half a slot away: a round trip of nothing else halves the limit, a stray one does little
     Retry-After (once refusals are no longer rare) and used-up x-ratelimit-* allowances pause everybody
 
@@ -8,7 +8,7 @@ One Pace serves every model of a process that talks to the same service with the
 
 >>> pace = Pace(64)
 >>> pace.limit
-8
+16
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
-START = 8
+START = 16
 _CROWDED = 3.0
 """Median latency of a window over the best window's: above this, more at once would only queue."""
 _RARE = 0.2
@@ -112,7 +112,7 @@ class Pace:
     def crowded(self) -> None:
         """A request met a rate limit, an overload or a timeout."""
         self._refused = (1 - _MEMORY) * self._refused + _MEMORY
-        self._first = False
+        self._first = self._first and self._refused <= _RARE
         self._limit = max(1.0, self._limit - 0.5)
 
     def wait(self, seconds: float) -> None:
