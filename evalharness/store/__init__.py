@@ -19,7 +19,7 @@ from evalharness.errors import StoreError
 from evalharness.store.answers import Answers
 from evalharness.store.data import Data
 from evalharness.store.database import Database
-from evalharness.store.rows import KnownOutput, MetricRow, Resource, Run, RunArm, Training, Usage, VerdictRow
+from evalharness.store.rows import DatasetHead, KnownOutput, MetricRow, Resource, Run, RunArm, Training, Usage, VerdictRow
 from evalharness.store.runs import Runs
 from evalharness.store.tables import ERROR, MISSING, OK, TRUNCATED, ScoreTable, Tables
 from evalharness.store.text import decode
@@ -31,6 +31,7 @@ __all__ = [
     "MISSING",
     "OK",
     "TRUNCATED",
+    "DatasetHead",
     "KnownOutput",
     "MetricRow",
     "Resource",

@@ -14,6 +14,7 @@ from evalharness.errors import StoreError
 from evalharness.ids import digest
 from evalharness.records import Dataset, Message, Sample
 from evalharness.store.database import Database
+from evalharness.store.rows import DatasetHead
 from evalharness.store.text import decode, decode_or_none, encode, encode_or_none, from_json, to_json
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ class Data(Database):
                 con.register("new_samples", _table(dataset_id, dataset.samples))
                 con.execute("INSERT INTO samples BY NAME SELECT * FROM new_samples")
         return dataset_id
+
+    def dataset_head(self, dataset_id: str) -> DatasetHead:
+        """What the dataset is called and how many samples it has. Raises StoreError if it is not stored."""
+        with self.reading() as con:
+            head = con.execute("SELECT name, split, source, n FROM datasets WHERE dataset_id = ?", [dataset_id]).fetchone()
+        if head is None:
+            raise StoreError(f"{self.path}: there is no dataset {dataset_id}")
+        return DatasetHead(dataset_id, decode(head[0]), head[1], decode(head[2]), head[3])
 
     def dataset(self, dataset_id: str) -> Dataset:
         """The dataset with its samples in order. Raises StoreError if it is not stored."""

@@ -112,6 +112,16 @@ class VerdictRow:
     created: datetime = field(default_factory=utc_now)
 
 
+class DatasetHead(NamedTuple):
+    """A dataset without its samples."""
+
+    dataset_id: str
+    name: str
+    split: str
+    source: str
+    n: int
+
+
 class KnownOutput(NamedTuple):
     """What a later step must know of a stored output: error rows are tried again, outcomes key the scores."""
 
