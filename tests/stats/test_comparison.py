@@ -180,9 +180,7 @@ def verdict(candidate: Floats, baseline: Floats, measure: Measure, margin: float
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
-@given(
-    st.sampled_from(KINDS), st.integers(42, 90), st.integers(0, 999), st.floats(-0.3, 0.4), st.floats(0, 0.3), st.floats(0.01, 0.6)
-)
+@given(st.sampled_from(KINDS), st.integers(42, 90), st.integers(0, 999), st.floats(-0.3, 0.4), st.floats(0, 0.3), st.floats(0.01, 0.6))
 def test_property_10_dropping_candidate_outputs_never_turns_into_pass(
     kind: str, n: int, seed: int, shift: float, margin: float, dropped: float
 ) -> None:

@@ -49,9 +49,7 @@ def test_tango(b: int, c: int, n: int, low: str, high: str) -> None:
     assert (f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}") == (low, high)
 
 
-@pytest.mark.parametrize(
-    ("kind", "p"), [("asymptotic", ".034"), ("corrected", ".077"), ("exact", ".070"), ("mid-p", ".039")]
-)
+@pytest.mark.parametrize(("kind", "p"), [("asymptotic", ".034"), ("corrected", ".077"), ("exact", ".070"), ("mid-p", ".039")])
 def test_mcnemar_fagerland_2013(kind: str, p: str) -> None:
     assert f"{mcnemar(1, 7, kind):.3f}"[1:] == p  # type: ignore[arg-type]
 

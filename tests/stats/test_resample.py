@@ -15,6 +15,7 @@ from evalharness.stats import (
     drawn,
     paired_t,
     randomizations,
+    resample,
     scores,
     t_interval,
 )
@@ -78,6 +79,13 @@ def test_draws_are_multinomial_and_swaps_are_fair_coins() -> None:
     assert set(np.unique(coins)) == {0.0, 1.0}
     assert coins.mean(axis=0) == pytest.approx(np.full(30, 0.5), abs=0.04)
     assert np.abs(np.corrcoef(coins.T) - np.eye(30)).max() < 0.08
+
+
+def test_remembered_draws_are_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = rows(70, 3)
+    kept = draw_sums([stats], 300, 5)[0]
+    monkeypatch.setattr(resample, "_REMEMBERED", 0)
+    assert (draw_sums([stats], 300, 5)[0] == kept).all()
 
 
 def test_single_precision_only_where_it_is_exact() -> None:
