@@ -23,7 +23,7 @@ def test_a_run_trains_asks_and_scores_everything(workspace: Workspace) -> None:
     assert (result.tally.asked, result.tally.kept, result.tally.scored) == (30, 0, 60)
     assert set(workspace.outputs("tuned").values()) == {f"TEST {i}" for i in range(10)}
     assert set(workspace.outputs("plain").values()) == {f"test {i}" for i in range(10)}
-    training = workspace.store.training(workspace.plan().entries[2].training.job.training_id)  # type: ignore[union-attr, arg-type]
+    training = workspace.store.training(workspace.plan().entries[2].training.job.training_id)  # type: ignore[union-attr]
     assert training is not None
     assert (training.state, training.tokens, training.cost_usd) == ("succeeded", 12, 0.5)
     assert [point.train_loss for point in workspace.store.points(training.training_id)] == [1.0, 1 / 2, 1 / 3]
