@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from evalharness.errors import MissingExtra, ProviderError
 from evalharness.ids import digest
+from evalharness.prices import price
 from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point
 from evalharness.runners import hosted
 from evalharness.runners.buying import Calls
 from evalharness.runners.openai import OpenAIOptions, OpenAIRunner
+from evalharness.spec import Trainer
 from tests.contracts import RunnerContract
 from tests.emulators.core import KEY
 from tests.emulators.openai import OpenAIEmulator
@@ -41,6 +44,14 @@ class TestOpenAIRunner(RunnerContract):
     def job(self, workdir: Path, *, key: str = "k1") -> Job:
         small = super().job(workdir, key=digest([str(workdir), key]))
         return replace(small, train=small.train + small.train)  # the service wants ten rows at least
+
+
+def test_the_shipped_trainer_is_one() -> None:
+    trainer = Trainer.model_validate(yaml.safe_load((Path(__file__).parents[2] / "trainers" / "openai.yaml").read_text()))
+    assert trainer.runner == "openai"
+    options = OpenAIOptions.model_validate(trainer.params)
+    assert (options.n_epochs, options.shutdown) == ("auto", "warn")
+    assert price("openai", trainer.base).of_tokens(1, 1) is not None
 
 
 def test_limits_are_checked_row_by_row() -> None:
