@@ -15,7 +15,7 @@ True
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -94,7 +94,7 @@ class Model(Protocol):
         """What decides this model's answers besides prompt and sampling (revision, weights or template hash, URL)."""
         ...
 
-    def generate(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+    def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, in any order, as they come. A failed request is a reply with finish "error"."""
         ...
 

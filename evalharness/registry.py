@@ -76,7 +76,8 @@ def _from_file(name: str, root: Path) -> Any:
     if not path.is_file():
         raise ConfigError(f"{name!r}: there is no file {path}")
     spec = importlib.util.spec_from_file_location(f"evalh_plugin_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # a .py path always has both
+    assert spec is not None  # a .py path always has both
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, attribute):

@@ -116,7 +116,7 @@ class ModelContract:
             replies = model.generate(self.requests())
             async for _ in replies:
                 break
-            await replies.aclose()  # type: ignore[attr-defined]  # an async generator has it, and is what plug-ins write
+            await replies.aclose()
 
         asyncio.run(leave())
         assert len(ask(model, self.requests())) == len(self.requests())

@@ -55,7 +55,8 @@ def facts(text: str) -> list[str]:
 def problems(wanted: str, found: str) -> list[str]:
     """How the README's block differs from a run's report; empty if it holds."""
     old, new = scores(wanted), scores(found)
-    said = [f"no scores in the README for {key}" for key in new.keys() - old.keys()] + [f"no score now for {key}" for key in old.keys() - new.keys()]
+    said = [f"no score in the README for {key}" for key in new.keys() - old.keys()]
+    said += [f"no score now for {key}" for key in old.keys() - new.keys()]
     said += [f"{key}: {old[key]} in the README, {new[key]} now" for key in old.keys() & new.keys() if abs(old[key] - new[key]) > TOLERANCE]
     if facts(wanted) != facts(found):
         said.append(f"{facts(wanted)} in the README, {facts(found)} now")

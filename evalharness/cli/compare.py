@@ -12,6 +12,7 @@ import typer
 
 from evalharness.cli.options import AsJson, RunId, StoreFile, store_of
 
+
 def compare(
     arm: Annotated[str, typer.Argument(help="An arm's label.", show_default=False)],
     against: Annotated[str | None, typer.Argument(help="Another one; left out: the run's reference.", show_default=False)] = None,

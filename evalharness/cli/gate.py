@@ -24,14 +24,16 @@ class Inconclusive(StrEnum):
     pass_ = "pass"
 
 
-Candidates = Annotated[list[str] | None, typer.Option("--candidate", "-c", help="Judge this candidate only; may be repeated.", show_default=False)]
+Candidates = Annotated[
+    list[str] | None, typer.Option("--candidate", "-c", help="Judge this candidate only; may be repeated.", show_default=False)
+]
 
 
 def gate(
     suite: MaybeSuite = None,
     candidate: Candidates = None,
     run: RunId = None,
-    inconclusive: Annotated[Inconclusive, typer.Option(help="Exit with 3 (fail) or 0 (pass) when the data cannot tell.")] = Inconclusive.fail,
+    inconclusive: Annotated[Inconclusive, typer.Option(help="What an inconclusive gate ends with: 3 or 0.")] = Inconclusive.fail,
     store: StoreFile = None,
     as_json: AsJson = False,
 ) -> None:

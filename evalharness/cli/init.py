@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+Folder = Annotated[Path, typer.Argument(help="The workspace to make; files that exist are never overwritten.", show_default=False)]
 
-def init(folder: Annotated[Path, typer.Argument(help="The workspace to make; files that exist are never overwritten.", show_default=False)]) -> None:
+
+def init(folder: Folder) -> None:
     """Make a workspace with example suites and trainers."""
     from evalharness import scaffold
 

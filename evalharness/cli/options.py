@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 SuiteFile = Annotated[Path, typer.Argument(help="The suite's YAML file, e.g. suites/tickets.yaml.", show_default=False)]
 MaybeSuite = Annotated[Path | None, typer.Argument(help="The suite's YAML file; left out: the newest run's suite.", show_default=False)]
-DataRoot = Annotated[Path | None, typer.Option("--data", help="Folder of the data files, instead of the suite's data.root.", show_default=False)]
-StoreFile = Annotated[Path | None, typer.Option("--store", help="The results store; left out: results/evalh.duckdb beside suites/.", show_default=False)]
+DataRoot = Annotated[Path | None, typer.Option("--data", help="Folder of the data files, over the suite's data.root.", show_default=False)]
+StoreFile = Annotated[Path | None, typer.Option("--store", help="The results store, not results/evalh.duckdb.", show_default=False)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 RunId = Annotated[str | None, typer.Option("--run", help="A run's id (or its beginning); left out: the newest run.", show_default=False)]

@@ -9,7 +9,12 @@ from evalharness.cli.options import AsJson, DataRoot, Quiet, Rehearse, StoreFile
 
 
 def score(
-    suite: SuiteFile, data: DataRoot = None, store: StoreFile = None, rehearse: Rehearse = False, quiet: Quiet = False, as_json: AsJson = False
+    suite: SuiteFile,
+    data: DataRoot = None,
+    store: StoreFile = None,
+    rehearse: Rehearse = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score every arm that needs no training; candidates count if they were trained before."""
     from evalharness.cli.train_and_score import run

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def train_and_score(
-    suite: SuiteFile, data: DataRoot = None, store: StoreFile = None, rehearse: Rehearse = False, quiet: Quiet = False, as_json: AsJson = False
+    suite: SuiteFile,
+    data: DataRoot = None,
+    store: StoreFile = None,
+    rehearse: Rehearse = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train every candidate, score it and the baselines on the same held-out rows, and show the leaderboard.
 

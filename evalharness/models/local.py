@@ -11,7 +11,7 @@ its end tokens: settings such as repetition penalties would hide in a file what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -86,7 +86,7 @@ class LocalModel:
         """Why the adapter in `folder` cannot be used on this base (another base, another chat template, no LoRA); else None."""
         return unfit(Path(folder), identity(self.options.name, self.options.revision))
 
-    async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+    async def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, as rows finish. A prompt beyond the context or an unusable adapter is an error reply.
 
         Raises ConfigError if the model cannot be loaded, MissingExtra without torch and transformers.

@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -103,7 +103,7 @@ class OpenAIChat:
         known = {"base_url": _AUTHORITY.sub("//", self.base_url), "model": self.options.name}
         return {**known, "extra_body": digest(self.options.extra_body)} if self.options.extra_body else known
 
-    async def generate(self, requests: Iterable[Request]) -> AsyncIterator[Reply]:
+    async def generate(self, requests: Iterable[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, in any order, as they come. Raises ConfigError if the key is not set, MissingExtra."""
         headers, secrets = self._headers()
         speed = pace.shared(digest([self.base_url, secrets]), self.options.concurrency)

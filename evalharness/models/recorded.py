@@ -12,7 +12,7 @@ is null was a failure, and stays one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -88,7 +88,7 @@ class RecordedModel:
             raise DataError([Problem(display(self._path), "", found, "Give one for each test row, in its order. " + _FIX)])
         self._answers = {sample.id: [row.output] for sample, row in zip(unique, rows, strict=True)}
 
-    async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+    async def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """The recorded output of each request's sample (its k-th one for repeat k, if there are as many)."""
         strangers = {r.sample_id: Sample(r.sample_id, r.messages, ()) for r in requests if r.sample_id not in self._answers}
         if strangers:

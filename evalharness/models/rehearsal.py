@@ -9,7 +9,7 @@ It answers with one word of the question, chosen by hash: the wrong answer, most
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -55,7 +55,7 @@ class RehearsalModel:
         """Name and seed; what only makes answers late, dear or missing is outside, so that what failed can be tried again."""
         return {"name": self.options.name, "seed": str(self.options.seed)}
 
-    async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Reply]:
+    async def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """A reply for each request, in any order."""
         places = asyncio.Semaphore(self.options.concurrency)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from evalharness.ids import digest
@@ -96,14 +97,15 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
     tally.asked = len(open_requests)
     if open_requests:
         _bind(model, asks)
-        async for reply in model.generate([request for _, request, _ in open_requests.values()]):
-            found = open_requests.pop(reply.output_id, None)
-            if found is None:
-                continue  # a second reply to the same request: the first one is stored
-            _take(reply, *found, desk, tally)
-            counts = done[_name(found[0])]
-            counts[0] += 1
-            emit(Event("generate", found[0].label, counts[0], counts[1]))
+        async with aclosing(model.generate([request for _, request, _ in open_requests.values()])) as replies:
+            async for reply in replies:
+                found = open_requests.pop(reply.output_id, None)
+                if found is None:
+                    continue  # a second reply to the same request: the first one is stored
+                _take(reply, *found, desk, tally)
+                counts = done[_name(found[0])]
+                counts[0] += 1
+                emit(Event("generate", found[0].label, counts[0], counts[1]))
         for key, found in open_requests.items():
             _take(Reply(key, None, "error", error="the model gave no reply"), *found, desk, tally)
     await asyncio.to_thread(desk.writer.flush)

@@ -92,7 +92,8 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
 def _training_plan(training: Training, store: Store) -> TrainingPlan:
     job = training.job
     done = finished(training, store) is not None
-    return TrainingPlan(training.label, training.runner_name, job.base, len(job.train), done, store.usual_seconds(training.runner_name, job.base))
+    seconds = store.usual_seconds(training.runner_name, job.base)
+    return TrainingPlan(training.label, training.runner_name, job.base, len(job.train), done, seconds)
 
 
 def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) -> ArmPlan:

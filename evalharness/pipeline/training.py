@@ -14,7 +14,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalharness.errors import TrainingFailed
+from evalharness.errors import ProviderError, TrainingFailed
 from evalharness.ids import digest
 from evalharness.pipeline.events import Emit, Event
 from evalharness.protocols import Runner
@@ -25,6 +25,8 @@ from evalharness.store.rows import utc_now
 
 FIRST_POLL_S, LOCAL_POLL_S, HOSTED_POLL_S = 0.2, 1.0, 15.0
 """Seconds between polls: the first, and the longest for local and for hosted jobs."""
+MOST_MISSES = 10
+"""Polls in a row that may fail before a candidate is given up for this run; the next run finds the job again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def _this_attempt(training: Training, store: Store) -> Training:
     Raises TrainingFailed where the last attempt says that another one would fail the same way.
     """
     key, attempt = training.job.key, 1
-    while rows := [row for row in store.resources(key) if row.state in {"failed", "hopeless"}]:
+    while rows := [row for row in store.resources(key) if row.state in {"failed", "hopeless", "cancelled"}]:
         if rows[-1].state == "hopeless":
             raise TrainingFailed(rows[-1].note)
         key, attempt = digest([training.job.key, attempt]), attempt + 1
@@ -101,11 +103,23 @@ def _start(training: Training, store: Store, run_id: str) -> Handle:
 
 
 async def _follow(training: Training, handle: Handle, store: Store, emit: Emit) -> Status:
-    """Poll until the job is over; new loss points are stored as they come."""
+    """Poll until the job is over; new loss points are stored as they come.
+
+    The job goes on whether it is looked at or not, so a service that cannot be reached for a while is asked again.
+    """
     pause, longest = FIRST_POLL_S, LOCAL_POLL_S if training.runner.local else HOSTED_POLL_S
-    stored = 0
+    stored = misses = 0
     while True:
-        status = await asyncio.to_thread(training.runner.poll, handle)
+        try:
+            status, misses = await asyncio.to_thread(training.runner.poll, handle), 0
+        except ProviderError as error:
+            misses += 1
+            if misses > MOST_MISSES:
+                raise
+            emit(Event("train", training.label, text=f"asking again: {error}"))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, longest)
+            continue
         if len(status.points) > stored:
             await asyncio.to_thread(store.put_points, training.job.training_id, status.points)
             stored = len(status.points)

@@ -22,7 +22,7 @@ class Said:
     code: int
 
 
-@pytest.fixture()
+@pytest.fixture
 def evalh(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """Run evalh in the toy workspace's folder."""
     monkeypatch.chdir(workspace.root)

@@ -280,7 +280,7 @@ def test_replies_come_as_they_are_ready_and_closing_early_stops_asking(service: 
     async def first_of(n: int) -> Reply:
         replies = model(concurrency=4).generate(requests(n))
         async for reply in replies:
-            await replies.aclose()  # type: ignore[attr-defined]
+            await replies.aclose()
             return reply
         raise AssertionError("no reply")
 

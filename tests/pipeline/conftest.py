@@ -181,7 +181,7 @@ def rows(words: list[str], answer: Callable[[str], str]) -> str:
     return "".join(json.dumps({"input": word, "target": answer(word)}) + "\n" for word in words)
 
 
-@pytest.fixture()
+@pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path)
     made.write("doubles.py", DOUBLES)

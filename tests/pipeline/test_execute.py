@@ -169,9 +169,9 @@ def test_ctrl_c_cancels_the_local_job_and_the_run(workspace: Workspace) -> None:
     plan = workspace.plan()
 
     async def interrupted() -> None:
-        task = asyncio.ensure_future(execute(plan, workspace.store, workspace.events.append))
-        while not any(event.stage == "train" for event in workspace.events):
-            await asyncio.sleep(0.01)
+        training = asyncio.Event()
+        task = asyncio.ensure_future(execute(plan, workspace.store, lambda event: training.set() if event.stage == "train" else None))
+        await training.wait()
         task.cancel()
         await task
 
