@@ -21,12 +21,14 @@ from pydantic import Field
 
 from evalharness import metrics, protocols
 from evalharness.errors import ConfigError
+from evalharness.metrics.ngrams import matched_ngrams
 from evalharness.protocols import Floats
 from evalharness.records import Reply, Sample
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric as Library
 
+BATCH = 10_000
 Tokenizer = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"]
 
 
@@ -95,6 +97,23 @@ class Bleu(Sacrebleu):
             self._library = self._bleu = BLEU(force=True, **self.options.model_dump())
         except (ImportError, RuntimeError) as error:
             raise ConfigError(f"bleu: the tokenizer {self.options.tokenize!r} cannot start: {' '.join(str(error).split())}") from None
+
+    def score_many(self, samples: Sequence[Sample], replies: Sequence[Reply]) -> Floats:
+        """(n, 2 + 2·order) statistics: sacrebleu's tokens, counted many answers at a time."""
+        if len(samples) != len(replies):
+            raise ValueError(f"{len(samples)} samples and {len(replies)} replies")
+        parts = [self._many(samples[i : i + BATCH], replies[i : i + BATCH]) for i in range(0, len(samples), BATCH)]
+        return np.concatenate(parts)
+
+    def _many(self, samples: Sequence[Sample], replies: Sequence[Reply]) -> Floats:
+        prepare, order = self._bleu._preprocess_segment, self.options.max_ngram_order
+        answers = [prepare(metrics.text_of(reply)).split() for reply in replies]
+        references = [[prepare(target).split() for target in metrics.targets_of(sample, self.name)] for sample in samples]
+        length = np.array([len(answer) for answer in answers], dtype=np.float64)
+        pairs = zip(answers, references, strict=True)
+        closest = [self._bleu._get_closest_ref_len(len(answer), [len(each) for each in targets]) for answer, targets in pairs]
+        total = np.maximum(length[:, None] - np.arange(order), 0.0)
+        return np.column_stack([length, closest, matched_ngrams(answers, references, order), total])
 
     def failed(self, sample: Sample) -> tuple[float, ...]:
         """No answer (brevity penalty) and no match in as many n-grams as the longest target has (precision)."""

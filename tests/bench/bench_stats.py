@@ -61,16 +61,23 @@ def our_tests(arms: list[Floats]) -> None:
 def test_paired_tests_in_a_thirtieth_of_sacrebleus_time() -> None:
     arms = [bleu_stats(name) for name in (BASELINE, *SYSTEMS)]
     measure = Measure("corpus", range=BLEU.range, finish=BLEU.finish)
-    ours = seconds(lambda: our_tests(arms), 3)
-    all_of_compare = seconds(lambda: compare_many(arms[1:], arms[0], measure), 3)
-    whole = seconds(sacrebleu_tests)
-    texts = seconds(sacrebleu_extraction)
-    theirs = whole - texts
-    print(f"\nsacrebleu's two tests, 5 pairs: {whole:.2f} s, of which reading texts {texts:.2f} s")
-    print(f"ours on stored statistics: {ours:.3f} s = 1/{theirs / ours:.0f} of sacrebleu's tests without reading texts")
-    print(f"compare_many (also both scores' intervals, wins, smallest visible): {all_of_compare:.3f} s = 1/{theirs / all_of_compare:.0f}")
-    assert ours < theirs / TIMES_FASTER
-    assert all_of_compare < theirs / TIMES_FASTER
+
+    def from_texts() -> None:
+        bleu_stats.cache_clear()
+        our_tests([bleu_stats(name) for name in (BASELINE, *SYSTEMS)])
+
+    for clock in (time.perf_counter, time.process_time):
+        theirs = seconds(sacrebleu_tests, 1, clock)
+        texts = seconds(sacrebleu_extraction, 1, clock)
+        ours = seconds(lambda: our_tests(arms), 3, clock)
+        compared = seconds(lambda: compare_many(arms[1:], arms[0], measure), 3, clock)
+        whole = seconds(from_texts, 3, clock)
+        print(f"\n{clock.__name__}: sacrebleu's two tests of 5 pairs {theirs:.2f} s, of which reading texts {texts:.2f} s")
+        print(f"  ours, statistics in hand: {ours:.3f} s = 1/{(theirs - texts) / ours:.0f} of its tests without reading texts")
+        print(f"  compare_many (scores' intervals and smallest visible too): {compared:.3f} s = 1/{(theirs - texts) / compared:.0f}")
+        print(f"  ours from texts: {whole:.2f} s = 1/{theirs / whole:.0f} of its tests")
+        assert ours < (theirs - texts) / TIMES_FASTER
+        assert compared < (theirs - texts) / TIMES_FASTER
 
 
 def board(arms: int = 10, items: int = 10_000) -> list[tuple[list[Floats], Measure]]:

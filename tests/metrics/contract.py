@@ -1,8 +1,8 @@
 """What every metric must do. Subclass `MetricContract`, say how to make the metric, and its tests run on yours.
 
-    class TestMine(MetricContract):
-        def make(self) -> Metric:
-            return Mine(Mine.Options())
+class TestMine(MetricContract):
+    def make(self) -> Metric:
+        return Mine(Mine.Options())
 """
 
 from __future__ import annotations

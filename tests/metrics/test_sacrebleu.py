@@ -93,7 +93,11 @@ def test_bleu_equals_sacrebleu(
     }
     texts, references = [text for text, _ in pairs], [targets for _, targets in pairs]
     expected = BLEU(force=True, **options).corpus_score(texts, columns(references)).score
-    assert corpus(Bleu(BleuOptions(**options)), texts, references) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    metric = Bleu(BleuOptions(**options))
+    assert corpus(metric, texts, references) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    samples, replies = zip(*(item(text, *targets) for text, targets in pairs), strict=True)
+    one_by_one = [metric.score(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
+    assert np.array_equal(metric.score_many(samples, replies), one_by_one)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -24,8 +24,16 @@ def lines(name: str) -> list[str]:
 
 
 @cache
+def samples() -> list[Sample]:
+    return [Sample.of([Message("user", str(i))], [line]) for i, line in enumerate(lines("ref.de"))]
+
+
+@cache
+def replies(system: str) -> list[Reply]:
+    return [Reply(str(i), line, "stop") for i, line in enumerate(lines(f"hyp.{system}.de"))]
+
+
+@cache
 def bleu_stats(system: str) -> Floats:
     """(3004, 10) BLEU statistics of a system."""
-    samples = [Sample.of([Message("user", str(i))], [line]) for i, line in enumerate(lines("ref.de"))]
-    replies = [Reply(str(i), line, "stop") for i, line in enumerate(lines(f"hyp.{system}.de"))]
-    return np.asarray(score_all(BLEU, samples, replies))
+    return np.asarray(score_all(BLEU, samples(), replies(system)))
