@@ -42,7 +42,7 @@ class Format:
 
 
 def draw_format(rng: random.Random, most: int) -> Format:
-    """A random format with at most `most` fields, and at least two fewer or one."""
+    """A random format with `most` fields, or one or two fewer, but at least one."""
     fields = rng.sample(list(FIELDS), rng.randint(max(1, most - 2), most))
     topics = rng.sample(list(phrases.NAMES), rng.randint(3, 6))
     return Format(
