@@ -96,7 +96,7 @@ def compare_many(
         evidence, differences = _corpus_scores(task, bootstraps), _corpus_differences(task, bootstraps)
     else:
         evidence, differences = _mean_scores(task), _mean_differences(task)
-    p_values = _p_values(task, differences, trials)
+    p_values = _p_values(task, trials)
     return [_comparison(task, i, evidence, differences[i], *p_values[i]) for i in range(len(candidates))]
 
 
@@ -302,7 +302,7 @@ def _agreed(task: _Task, arm: Outcomes, base: Outcomes | None = None) -> float |
     return values[0] if base is None else task.measure.sign * (values[0] - values[1])
 
 
-def _p_values(task: _Task, differences: Sequence[Evidence], trials: int) -> list[tuple[float, str]]:
+def _p_values(task: _Task, trials: int) -> list[tuple[float, str]]:
     *tried, base = task.arms
     pairs = [(arm.worst, base.worst) for arm in tried]
     if task.measure.kind == "corpus":

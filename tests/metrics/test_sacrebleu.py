@@ -183,6 +183,12 @@ def test_a_tokenizer_that_needs_a_missing_package_says_so(monkeypatch: pytest.Mo
         Bleu(BleuOptions(tokenize="ja-mecab"))
 
 
+def test_unequal_lengths_are_refused() -> None:
+    sample, reply = item("x", "x")
+    with pytest.raises(ValueError, match="2 samples and 1 replies"):
+        Bleu().score_many([sample, sample], [reply])
+
+
 def test_an_item_without_target_is_the_users_error() -> None:
     sample, reply = item("x")
     for metric in (Bleu(), Chrf()):

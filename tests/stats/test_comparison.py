@@ -16,6 +16,7 @@ from evalharness.stats import (
     decide,
     difference_evidence,
     gate,
+    leaderboards,
     mcnemar_midp,
     paired_t,
     score_evidence,
@@ -97,6 +98,34 @@ def test_many_candidates_get_what_each_would_alone() -> None:
     assert [each.interval(0.95) for each in score_evidence(arms, RATIO)] == scores(arms, RATIO)
     evidence = difference_evidence(arms[1:], arms[0], RATIO, level=0.98)
     assert [each.interval(0.98) for each in evidence] == [found.difference for found in together]
+
+
+def test_leaderboards_are_what_each_metric_says_alone() -> None:
+    texts, answers = [rows(60, seed) for seed in range(3)], [binary(60, seed) for seed in range(3)]
+    texts[1][4] = np.nan
+    labels = np.arange(60) // 2
+    boards = leaderboards([(RATIO, texts), (BINARY, answers), (RATIO, texts[::-1])], clusters=labels)
+    for board, (measure, arms) in zip(boards, [(RATIO, texts), (BINARY, answers), (RATIO, texts[::-1])], strict=True):
+        alone = score_evidence(arms, measure, clusters=labels)
+        gains = difference_evidence(arms[:-1], arms[-1], measure, clusters=labels)
+        assert [each.interval(0.95) for each in board.scores] == [each.interval(0.95) for each in alone]
+        assert [each.interval(0.95) for each in board.differences] == [each.interval(0.95) for each in gains]
+    (only,) = leaderboards([(BINARY, answers)])
+    assert only.scores[0].interval(0.95) == scores(answers, BINARY)[0]
+
+
+def test_missing_outputs_cannot_make_agreement_certain() -> None:
+    """All outputs that are there agree: one missing must not leave a narrower interval than none missing."""
+    whole = rows(60, 1)
+    gaps = whole.copy()
+    gaps[7] = np.nan
+    complete, missing = (compare(arm, whole, RATIO).difference for arm in (whole, gaps))
+    assert missing.low <= complete.low
+    assert missing.high >= complete.high
+    constant, holed = np.tile([2.0, 4.0], (60, 1)), np.tile([2.0, 4.0], (60, 1))
+    holed[3] = np.nan
+    full, partial = scores([constant, holed], RATIO)
+    assert partial.low <= full.low < full.high <= partial.high
 
 
 def test_high_levels_draw_enough() -> None:
