@@ -40,7 +40,9 @@ def test_a_view_holds_the_run_in_the_order_of_ids(view: View) -> None:
     assert [each.label for each in view.contenders] == ["few-shot", "tuned", "broken"]
     assert [each.label for each in view.candidates] == ["tuned"]
     flags = view.stats("tuned", "exact_match")[:, 0, 0]
-    texts = {output.sample_id: output.reply.text for output in view.store.outputs(view.contender("tuned").arm.arm_id, view.dataset.id)}
+    texts = {
+        output.sample_id: output.reply.text for output in view.store.outputs(view.contender("tuned").arm.arm_id, view.dataset.dataset_id)
+    }
     for sample, flag in zip(view.samples, flags, strict=True):
         assert np.isnan(flag) if texts[sample.id] is None else flag == (texts[sample.id] == sample.targets[0])
 

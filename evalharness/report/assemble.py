@@ -214,7 +214,8 @@ def _run_head(view: View) -> RunHead:
 
 def _dataset_head(view: View) -> DatasetHead:
     clusters = int(view.clusters.max()) + 1 if view.clusters is not None else None
-    return DatasetHead(view.dataset.id, view.dataset.name, view.dataset.source, view.n, view.repeats, clusters)
+    head = view.dataset
+    return DatasetHead(head.dataset_id, head.name, head.source, view.n, view.repeats, clusters)
 
 
 def _notes(view: View) -> list[str]:

@@ -12,9 +12,9 @@ hold the rules, wording.py the words.
 
 from evalharness.verdict.comparing import compare
 from evalharness.verdict.deciding import decide
-from evalharness.verdict.gating import confidence_of, gate, level_of, reference_of
+from evalharness.verdict.gating import gate
 from evalharness.verdict.ledger import Ledger, note
 from evalharness.verdict.records import Verdict
-from evalharness.verdict.view import View, load
+from evalharness.verdict.view import View, confidence_of, level_of, load, reference_of
 
 __all__ = ["Ledger", "Verdict", "View", "compare", "confidence_of", "decide", "gate", "level_of", "load", "note", "reference_of"]

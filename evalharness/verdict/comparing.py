@@ -16,11 +16,10 @@ from evalharness.errors import ConfigError, Problem
 from evalharness.records import Output
 from evalharness.stats import Comparison
 from evalharness.verdict.evidence import comparison, differences, scores
-from evalharness.verdict.gating import confidence_of, reference_of
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.money import per_1000
 from evalharness.verdict.records import Verdict, interval_json, plain
-from evalharness.verdict.view import View
+from evalharness.verdict.view import View, confidence_of, reference_of
 from evalharness.verdict.wording import Unit, percent, several
 
 FLIPS = 10
@@ -49,7 +48,7 @@ def compare(view: View, arm: str, against: str | None = None, *, confidence: flo
         "arm_ids": {label: view.contender(label).arm.arm_id for label in (arm, reference)},
     }
     sentences = tuple(each["sentence"] for each in found)
-    return Verdict("compare", "COMPARED", sentences, evidence, view.dataset.id, view.run.run_id, view.run.suite_name)
+    return Verdict("compare", "COMPARED", sentences, evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
 
 
 def _need(view: View, label: str) -> None:
@@ -124,5 +123,5 @@ def _flips(view: View, arm: str, other: str, metric: str, most: int) -> list[dic
 
 
 def _texts(view: View, label: str, ids: Sequence[str]) -> dict[str, str | None]:
-    outputs: list[Output] = view.store.outputs(view.contender(label).arm.arm_id, view.dataset.id, ids)
+    outputs: list[Output] = view.store.outputs(view.contender(label).arm.arm_id, view.dataset.dataset_id, ids)
     return {output.sample_id: output.reply.text for output in reversed(outputs)}

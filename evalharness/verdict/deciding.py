@@ -24,11 +24,11 @@ from evalharness.stats import Contender, Decision, Evidence, bonferroni_level, p
 from evalharness.stats import decide as judge
 from evalharness.verdict.checks import needed
 from evalharness.verdict.evidence import gains, scores
-from evalharness.verdict.gating import Gated, confidence_of, gate_each, invalid, reference_of
+from evalharness.verdict.gating import Gated, gate_each, invalid
 from evalharness.verdict.money import Money
 from evalharness.verdict.records import Outcome, Verdict, interval_json, plain
 from evalharness.verdict.seeds import FEWEST_SEEDS, Recipe, recipes
-from evalharness.verdict.view import View
+from evalharness.verdict.view import View, confidence_of, reference_of
 from evalharness.verdict.wording import Unit, listed, percent, several
 
 
@@ -96,7 +96,7 @@ def decide(
     best = _best(question, tried, decision)
     sentences = _sentences(question, tried, outcome, best)
     evidence = _evidence(question, tried, decision)
-    return Verdict("decide", outcome, tuple(sentences), evidence, view.dataset.id, view.run.run_id, view.run.suite_name)
+    return Verdict("decide", outcome, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
 
 
 def _question(view: View, spec: DecideSpec, rules: GateSpec | None, reference: str, confidence: float) -> _Question:

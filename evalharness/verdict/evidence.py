@@ -18,7 +18,7 @@ import numpy as np
 from evalharness import stats
 from evalharness.protocols import Floats
 from evalharness.stats import Evidence, Interval
-from evalharness.verdict.view import Rows, View
+from evalharness.verdict.view import Board, Rows, View, level_of, reference_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +55,59 @@ class Mirrored:
 
 def scores(view: View, arms: Sequence[str], metric: str, level: float, rows: Rows | None = None) -> dict[str, Evidence]:
     """arm -> evidence of its own oriented score, on all items or those in `rows`; for intervals at up to `level`."""
+    if rows is None and _shares(view, arms, metric):
+        usual = reference_of(view)
+        board = _board(view, usual if _shares(view, [usual], metric) else arms[0], level)
+        return {arm: board[metric][0][arm] for arm in arms}
     measure, options = _options(view, metric, level, rows)
     found = stats.score_evidence([_cut(view.stats(arm, metric), rows) for arm in arms], measure, **options)
-    if measure.sign < 0:
-        found = [Mirrored(each) for each in found]
-    return dict(zip(arms, found, strict=True))
+    return _oriented(measure, arms, found)
 
 
 def gains(view: View, arms: Sequence[str], reference: str, metric: str, level: float, rows: Rows | None = None) -> dict[str, Evidence]:
     """arm -> evidence of its paired difference from `reference`, positive where the arm is better."""
+    if rows is None and reference not in arms and _shares(view, [*arms, reference], metric):
+        board = _board(view, reference, level)
+        return {arm: board[metric][1][arm] for arm in arms}
     measure, options = _options(view, metric, level, rows)
     tried = [_cut(view.stats(arm, metric), rows) for arm in arms]
     found = stats.difference_evidence(tried, _cut(view.stats(reference, metric), rows), measure, **options)
     return dict(zip(arms, found, strict=True))
 
 
+def _oriented(measure: stats.Measure, arms: Sequence[str], found: Sequence[Evidence]) -> dict[str, Evidence]:
+    return dict(zip(arms, found if measure.sign > 0 else map(Mirrored, found), strict=True))
+
+
+def _shares(view: View, arms: Sequence[str], metric: str) -> bool:
+    """Whether the arms' evidence comes from one bootstrap of all corpus metrics and all scored arms."""
+    return view.measure(metric).row.kind == "corpus" and {each.label for each in view.scored}.issuperset(arms)
+
+
+def _board(view: View, reference: str, level: float) -> dict[str, Board]:
+    """metric -> scores and gains against `reference` of all scored arms, bootstrapped once for all corpus metrics."""
+    level = _strictest(view, level)
+    if (reference, level) not in view.boards:
+        view.boards[reference, level] = _bootstrapped(view, reference, level)
+    return view.boards[reference, level]
+
+
+def _bootstrapped(view: View, reference: str, level: float) -> dict[str, Board]:
+    names = [label for label, measure in view.measures.items() if measure.ready and measure.row.kind == "corpus"]
+    arms = [each.label for each in view.scored if each.label != reference]
+    described = {name: _options(view, name, level, None) for name in names}
+    tables = [(described[name][0], [view.stats(arm, name) for arm in [*arms, reference]]) for name in names]
+    found = stats.leaderboards(tables, **described[names[0]][1])
+    return {
+        name: (_oriented(described[name][0], [*arms, reference], each.scores), dict(zip(arms, each.differences, strict=True)))
+        for name, each in zip(names, found, strict=True)
+    }
+
+
 def comparison(view: View, arm: str, other: str, metric: str, level: float, rows: Rows | None = None) -> stats.Comparison:
     """All that the statistics say of one arm against another."""
     measure, options = _options(view, metric, level, rows)
+    options["level"] = level
     mine, others = (_cut(view.stats(label, metric), rows) for label in (arm, other))
     return stats.compare(mine, others, measure, **options)
 
@@ -91,7 +126,12 @@ def _options(view: View, metric: str, level: float, rows: Rows | None) -> tuple[
     row = measure.row
     described = stats.Measure(row.kind, row.range, row.higher_is_better, measure.finish, worst, best)
     clusters = None if view.clusters is None else _cut(view.clusters, rows)
-    return described, {"clusters": clusters, "level": level, "seed": view.seed}
+    return described, {"clusters": clusters, "level": _strictest(view, level), "seed": view.seed}
+
+
+def _strictest(view: View, level: float) -> float:
+    """How many draws are made must not depend on who asks first: as many as the run's strictest intervals need."""
+    return max(level, level_of(view))
 
 
 def _cut(values: Any, rows: Rows | None) -> Any:

@@ -12,11 +12,11 @@ from typing import Any
 
 from evalharness.errors import ConfigError, Problem
 from evalharness.spec import GateSpec
-from evalharness.stats import MOST_MISSING, bonferroni_level
+from evalharness.stats import MOST_MISSING
 from evalharness.stats.gates import Outcome
 from evalharness.verdict.checks import Check, check_all
 from evalharness.verdict.records import Verdict, plain
-from evalharness.verdict.view import Contender, View
+from evalharness.verdict.view import Contender, View, confidence_of, level_of, reference_of
 from evalharness.verdict.wording import listed, percent, several
 
 WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INVALID", "INCONCLUSIVE", "PASS")
@@ -94,7 +94,7 @@ def gate(
     sentences = [each.sentence(reference) for each in found]
     if len(view.candidates) > 1:
         sentences.append(_correction(view, level))
-    return Verdict("gate", answer, tuple(sentences), evidence, view.dataset.id, view.run.run_id, view.run.suite_name)
+    return Verdict("gate", answer, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
 
 
 def gate_each(view: View, spec: GateSpec, candidates: Sequence[str], reference: str, level: float) -> list[Gated]:
@@ -121,24 +121,6 @@ def invalid(view: View, contender: Contender, spec: GateSpec) -> str | None:
     if missing > MOST_MISSING:
         return f"{percent(missing)} of its outputs are missing or failed, more than {percent(MOST_MISSING)}"
     return None
-
-
-def reference_of(view: View) -> str:
-    """The label that candidates are compared with: the suite's reference, else the run's first baseline, else its first arm."""
-    labels = [each.label for each in view.contenders]
-    if view.suite is not None and view.suite.reference in labels:
-        return view.suite.reference
-    return next((each.label for each in view.contenders if not each.is_candidate), labels[0])
-
-
-def confidence_of(view: View, confidence: float | None = None) -> float:
-    """The level asked for, the suite's, or 0.95."""
-    return confidence or (view.suite.confidence if view.suite is not None else 0.95)
-
-
-def level_of(view: View, confidence: float | None = None) -> float:
-    """The level of each interval, so that those of all K candidates hold together: 1 - α/K."""
-    return bonferroni_level(confidence_of(view, confidence), len(view.candidates))
 
 
 def _chosen(view: View, candidates: Sequence[str] | None, reference: str) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,17 @@ from pydantic import ValidationError
 
 from evalharness.errors import ConfigError, Problem
 from evalharness.protocols import Floats
-from evalharness.records import Arm, Dataset, Sample
+from evalharness.records import Arm, Sample
 from evalharness.spec import Suite
-from evalharness.store import ERROR, MISSING, TRUNCATED, Run, RunArm, ScoreTable, Store, Training, Usage
+from evalharness.stats import Evidence, bonferroni_level
+from evalharness.store import ERROR, MISSING, DatasetHead, Run, RunArm, ScoreTable, Store, Training, Usage
 from evalharness.verdict.measures import Measure
 
 Rows = npt.NDArray[np.bool_]
+
+
+Board = tuple[Mapping[str, Evidence], Mapping[str, Evidence]]
+"""arm -> evidence of its score, and arm -> evidence of its difference from a reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +53,17 @@ class Contender:
         return self.arm.role == "candidate"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class View:
     """A run on one set of items. `dev` is the same run on the dev split, where candidates were scored there."""
 
     run: Run
     suite: Suite | None
-    dataset: Dataset
+    dataset: DatasetHead
     contenders: tuple[Contender, ...]
     measures: Mapping[str, Measure]
-    samples: tuple[Sample, ...]
+    ids: tuple[str, ...]
+    """Of the items, sorted."""
     clusters: npt.NDArray[np.int64] | None
     slices: Mapping[str, npt.NDArray[np.object_]]
     tables: Mapping[str, ScoreTable]
@@ -67,11 +74,19 @@ class View:
     dev: View | None = None
     _order: npt.NDArray[np.int64] = field(default_factory=lambda: np.array([], np.int64))
     _extremes: dict[str, tuple[Floats, Floats] | tuple[None, None]] = field(default_factory=dict)
+    boards: dict[tuple[str, float], dict[str, Board]] = field(default_factory=dict)
+    """What evidence.py has bootstrapped so far."""
 
     @property
     def n(self) -> int:
         """Items, not outputs."""
-        return len(self.samples)
+        return len(self.ids)
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """The items with their texts, by id; read when they are first asked for."""
+        known = {sample.id: sample for sample in self.store.dataset(self.dataset.dataset_id).samples}
+        return tuple(known[sample_id] for sample_id in self.ids)
 
     @property
     def seed(self) -> int:
@@ -183,14 +198,14 @@ def load(store: Store, run_id: str, root: Path = Path()) -> View:
     arms: dict[str, list[RunArm]] = {}
     for each in store.run_arms(run_id):
         arms.setdefault(each.dataset_id, []).append(each)
-    sets = {each.split: each for each in map(store.dataset, arms)}
+    sets = {each.split: each for each in map(store.dataset_head, arms)}
     if "test" not in sets:
         raise ConfigError([Problem(str(store.path), "", f"run {run_id} has no arms yet", "Let it go on: evalh train-and-score SUITE")])
     suite = _suite(run)
     uses = suite.metrics if suite is not None else ()
     measures = [Measure.of(row, root, uses) for row in store.run_metrics(run_id)]
-    dev = _view(store, run, suite, sets["dev"], arms[sets["dev"].id], measures, None) if "dev" in sets else None
-    return _view(store, run, suite, sets["test"], arms[sets["test"].id], measures, dev)
+    dev = _view(store, run, suite, sets["dev"], arms[sets["dev"].dataset_id], measures, None) if "dev" in sets else None
+    return _view(store, run, suite, sets["test"], arms[sets["test"].dataset_id], measures, dev)
 
 
 def _suite(run: Run) -> Suite | None:
@@ -203,25 +218,24 @@ def _suite(run: Run) -> Suite | None:
 
 
 def _view(
-    store: Store, run: Run, suite: Suite | None, dataset: Dataset, arms: Sequence[RunArm], measures: Sequence[Measure], dev: View | None
+    store: Store, run: Run, suite: Suite | None, dataset: DatasetHead, arms: Sequence[RunArm], measures: Sequence[Measure], dev: View | None
 ) -> View:
-    tables = store.score_tables([each.arm.arm_id for each in arms], dataset.id, [measure.row.metric_id for measure in measures])
-    by_label = {measure.label: tables[measure.row.metric_id] for measure in measures}
-    order = np.array(sorted(range(len(dataset)), key=lambda i: dataset.samples[i].id), np.int64)
-    some = next(iter(tables.values()))
-    found = [_contender(store, each, some.outcomes[position]) for position, each in enumerate(arms)]
+    arm_ids = [each.arm.arm_id for each in arms]
+    tables = store.score_tables(arm_ids, dataset.dataset_id, [measure.row.metric_id for measure in measures])
+    some = tables[measures[0].row.metric_id]
+    order = np.array(sorted(range(dataset.n), key=some.sample_ids.__getitem__), np.int64)
     return View(
         run=run,
         suite=suite,
         dataset=dataset,
-        contenders=tuple(found),
+        contenders=tuple(_contender(store, each, some.outcomes[position]) for position, each in enumerate(arms)),
         measures={measure.label: measure for measure in measures},
-        samples=tuple(dataset.samples[i] for i in order),
+        ids=tuple(some.sample_ids[i] for i in order),
         clusters=None if some.clusters is None else _renumbered(some.clusters[order]),
         slices={name: values[order] for name, values in sorted(some.slices.items())},
-        tables=by_label,
+        tables={measure.label: tables[measure.row.metric_id] for measure in measures},
         repeats=suite.repeats if suite is not None else some.outcomes.shape[2],
-        usage=store.usage([each.arm.arm_id for each in arms], dataset.id),
+        usage=store.usage(arm_ids, dataset.dataset_id),
         store=store,
         dev=dev,
         _order=order,
@@ -247,4 +261,19 @@ def _contender(store: Store, each: RunArm, outcomes: npt.NDArray[np.int8]) -> Co
     return Contender(arm, training, problem)
 
 
-__all__ = ["ERROR", "MISSING", "TRUNCATED", "Contender", "Rows", "View", "load"]
+def reference_of(view: View) -> str:
+    """The label that candidates are compared with: the suite's reference, else the run's first baseline, else its first arm."""
+    labels = [each.label for each in view.contenders]
+    if view.suite is not None and view.suite.reference in labels:
+        return view.suite.reference
+    return next((each.label for each in view.contenders if not each.is_candidate), labels[0])
+
+
+def confidence_of(view: View, confidence: float | None = None) -> float:
+    """The level asked for, the suite's, or 0.95."""
+    return confidence or (view.suite.confidence if view.suite is not None else 0.95)
+
+
+def level_of(view: View, confidence: float | None = None) -> float:
+    """The level of each interval, so that those of all K candidates hold together: 1 - α/K."""
+    return bonferroni_level(confidence_of(view, confidence), len(view.candidates))

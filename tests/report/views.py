@@ -16,7 +16,7 @@ import numpy as np
 from evalharness.ids import digest
 from evalharness.records import Arm, Dataset, Message, Sample, Sampling
 from evalharness.spec import Suite
-from evalharness.store import ERROR, OK, MetricRow, Run, ScoreTable, Store, Usage
+from evalharness.store import ERROR, OK, DatasetHead, MetricRow, Run, ScoreTable, Store, Usage
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.view import Contender, View
 
@@ -56,13 +56,13 @@ def made_view(
     table = ScoreTable(
         "m", tuple(c.arm.arm_id for c in contenders), ids, values[..., None], values, outcomes, np.isnan(values), None, named
     )
-    return View(
+    view = View(
         run=Run("r1", "made", "", None, {}, ()),
         suite=_suite(arms, candidates, gate or GATE, decide or DECIDE),
-        dataset=data,
+        dataset=DatasetHead(data.id, "made", "test", "", n),
         contenders=tuple(contenders),
         measures={"exact_match": Measure(row, None)},
-        samples=tuple(samples[i] for i in by_id),
+        ids=tuple(samples[i].id for i in by_id),
         clusters=None if clusters is None else _numbered([clusters[rows[i]] for i in by_id]),
         slices={name: each[by_id] for name, each in named.items()},
         tables={"exact_match": table},
@@ -74,6 +74,8 @@ def made_view(
         dev=dev,
         _order=by_id,
     )  # fmt: skip
+    vars(view)["samples"] = tuple(samples[i] for i in by_id)  # there is no store to read them from
+    return view
 
 
 def _numbered(names: Sequence[int]) -> Any:
