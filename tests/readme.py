@@ -29,7 +29,7 @@ def rendered() -> str:
     console = Console(width=WIDTH, force_terminal=False, no_color=True, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(terminal.render(build(Store(ROOT / "results" / "evalh.duckdb"), suite="tickets", root=ROOT)))
     text = console.export_text()
-    lines = [line.rstrip() for line in text.partition("\nHow")[0].splitlines()]
+    lines = [line.rstrip() for line in text.partition("\nDecision")[0].splitlines()]
     return "\n".join(lines).strip() + "\n"
 
 
