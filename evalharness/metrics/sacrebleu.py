@@ -1,4 +1,4 @@
-"""BLEU and chrF through sacrebleu: its own statistics of each reply, summed, and its own formula on the sums.
+"""BLEU, chrF and TER through sacrebleu: its own statistics of each reply, summed, and its own formula on the sums.
 
 A corpus score equals `sacrebleu`'s to every printed digit. An output that failed counts as an empty one and also as a
 wrong one of its reference's length, so that failing never pays: an empty line alone costs BLEU nothing in long output.
@@ -13,6 +13,7 @@ wrong one of its reference's length, so that failing never pays: an empty line a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -33,7 +34,7 @@ Tokenizer = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"]
 
 
 class Sacrebleu:
-    """What BLEU and chrF share: statistics by sacrebleu's own functions, references per sample, the signature."""
+    """What BLEU, chrF and TER share: statistics by sacrebleu's own functions, references per sample, the signature."""
 
     version = "1"
     higher_is_better = True
@@ -200,3 +201,42 @@ class Chrf(Sacrebleu):
 def _f_score(precision: Floats, recall: Floats, factor: float, otherwise: float) -> Floats:
     below = factor * precision + recall
     return np.where(below > 0, (1 + factor) * precision * recall / below, otherwise)
+
+
+class TerOptions(protocols.Options):
+    """sacrebleu's own options and defaults."""
+
+    normalized: bool = False
+    no_punct: bool = False
+    asian_support: bool = False
+    case_sensitive: bool = False
+
+
+class Ter(Sacrebleu):
+    """Translation edit rate in percent, lower is better (Snover et al. 2006). Statistics: edits, mean reference length.
+
+    Above 100 for answers longer than their reference.
+    """
+
+    Options: ClassVar[type[protocols.Options]] = TerOptions
+    name = "ter"
+    higher_is_better = False
+    range = (0.0, math.inf)
+
+    def __init__(self, options: TerOptions | None = None) -> None:
+        from sacrebleu.metrics.ter import TER
+
+        self.options: TerOptions = options or TerOptions()
+        self._library = TER(**self.options.model_dump())
+
+    def failed(self, sample: Sample) -> tuple[float, ...]:
+        """As many edits as the longest target has words: a wrong answer of its length."""
+        targets = metrics.targets_of(sample, self.name)
+        longest = max(self._stats(target, [target])[1] for target in targets)
+        return (longest, self._stats(targets[0], targets)[1])
+
+    def finish(self, sums: Floats, n: Floats) -> Floats:
+        """(..., 2) sums -> (...) TER: 100 · edits / reference length; 100 for any answer to empty references."""
+        edits, length = sums[..., 0], sums[..., 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(100 * np.where(length > 0, edits / length, edits > 0))

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
 
 from evalharness.errors import ConfigError, DataError
 from evalharness.metrics import score_all
-from evalharness.metrics.sacrebleu import Bleu, BleuOptions, Chrf, ChrfOptions
+from evalharness.metrics.sacrebleu import Bleu, BleuOptions, Chrf, ChrfOptions, Ter, TerOptions
 from evalharness.protocols import Metric
 from evalharness.records import Message, Reply, Sample
 from tests.metrics.contract import MetricContract, item
@@ -39,6 +40,11 @@ class TestChrf(MetricContract):
 class TestChrfPlusPlus(MetricContract):
     def make(self) -> Metric:
         return Chrf(ChrfOptions(word_order=2, eps_smoothing=True, whitespace=True))
+
+
+class TestTer(MetricContract):
+    def make(self) -> Metric:
+        return Ter()
 
 
 def corpus(metric: Metric, texts: list[str], references: list[list[str]]) -> float:
@@ -118,13 +124,27 @@ def test_chrf_equals_sacrebleu(
     assert corpus(Chrf(ChrfOptions(**options)), texts, references) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(rows, st.booleans(), st.booleans(), st.booleans())
+def test_ter_equals_sacrebleu(pairs: list[tuple[str, list[str]]], normalized: bool, no_punct: bool, case_sensitive: bool) -> None:
+    options: dict[str, Any] = {"normalized": normalized, "no_punct": no_punct, "case_sensitive": case_sensitive}
+    texts, references = [text for text, _ in pairs], [targets for _, targets in pairs]
+    expected = TER(**options).corpus_score(texts, columns(references)).score
+    assert corpus(Ter(TerOptions(**options)), texts, references) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
 @pytest.mark.skipif(not WMT22.is_dir(), reason=f"the WMT22 data are not at {WMT22}")
 @pytest.mark.parametrize("system", ["ALMAnaCH-Inria", "Online-B"])
 def test_wmt22_equals_sacrebleu_to_every_printed_digit(system: str) -> None:
     names = (f"hyp.{system}.en", "ref.B.en", "ref.C.en")
     texts, first, second = ((WMT22 / name).read_text(encoding="utf-8").split("\n")[:150] for name in names)
     references = [list(pair) for pair in zip(first, second, strict=True)]
-    pairs: list[tuple[Metric, Any]] = [(Bleu(), BLEU()), (Chrf(), CHRF()), (Chrf(ChrfOptions(word_order=2)), CHRF(word_order=2))]
+    pairs: list[tuple[Metric, Any]] = [
+        (Bleu(), BLEU()),
+        (Chrf(), CHRF()),
+        (Chrf(ChrfOptions(word_order=2)), CHRF(word_order=2)),
+        (Ter(), TER()),
+    ]
     for metric, library in pairs:
         expected = library.corpus_score(texts, [first, second])
         assert f"{corpus(metric, texts, references):.9f}" == f"{expected.score:.9f}"
@@ -137,8 +157,9 @@ def test_all_of_wmt22_equals_sacrebleu() -> None:
     streams = {path.name: path.read_text(encoding="utf-8").split("\n")[:-1] for path in sorted(WMT22.glob("*.en"))}
     first, second = streams.pop("ref.B.en"), streams.pop("ref.C.en")
     references = [list(pair) for pair in zip(first, second, strict=True)]
+    made: list[tuple[Metric, Any]] = [(Bleu(), BLEU()), (Chrf(), CHRF()), (Ter(), TER())]
     for name, texts in streams.items():
-        for metric, library in ((Bleu(), BLEU()), (Chrf(), CHRF())):
+        for metric, library in made:
             expected = library.corpus_score(texts, [first, second]).score
             found = corpus(metric, texts, references)
             print(f"{name} {metric.name}: {found:.6f}, sacrebleu {expected:.6f}")
@@ -191,6 +212,6 @@ def test_unequal_lengths_are_refused() -> None:
 
 def test_an_item_without_target_is_the_users_error() -> None:
     sample, reply = item("x")
-    for metric in (Bleu(), Chrf()):
+    for metric in (Bleu(), Chrf(), Ter()):
         with pytest.raises(DataError, match="target: missing"):
             metric.score(sample, reply)
