@@ -40,15 +40,15 @@ def identity(base: str, revision: str | None = None) -> dict[str, str]:
     """What decides the base's answers, without loading it or importing torch.
 
     A folder: {"weights", "template"} hashes of its contents, wherever it lies. A hub id: {"base", "revision"} with
-    the commit that is cached (or, not cached, that the hub says it would give; the wanted name if it cannot be
-    reached), and "template" if cached.
+    the commit that is cached, or, not cached, that the hub says it would give (the wanted name if it cannot be
+    reached); a commit fixes the template, too.
     """
     name = resolve(base)
     if Path(name).is_dir():
         return {"weights": _weights_digest(Path(name)), **_template_entry(Path(name))}
     snapshot = _snapshot(name, revision)
     if snapshot is not None:
-        return {"base": name, "revision": snapshot.name, **_template_entry(snapshot)}
+        return {"base": name, "revision": snapshot.name}
     try:
         return {"base": name, "revision": _ask_hub(name, revision)}
     except ConfigError:

@@ -157,8 +157,7 @@ def test_a_cached_hub_model_is_its_commit(monkeypatch: pytest.MonkeyPatch, folde
 
     snapshot = Path(shutil.copytree(folder, tmp_path / "0a1b2c"))
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_a, **_k: str(snapshot / "config.json"))
-    template = causal.identity(str(folder))["template"]
-    assert causal.identity("owner/name") == {"base": "owner/name", "revision": "0a1b2c", "template": template}
+    assert causal.identity("owner/name") == {"base": "owner/name", "revision": "0a1b2c"}
     assert bases.check("owner/name") == "0a1b2c"
 
 

@@ -137,6 +137,8 @@ def test_serving_is_the_base_with_the_adapter(done: tuple[LoraRunner, Job, Statu
     assert status.model is not None
     endpoint = made.serve(status.model)
     assert (endpoint.model, endpoint.adapter, endpoint.resource_id) == (f"local/{job.base}", status.model.adapter, None)
+    assert endpoint.options == {"device": "cpu"}
+    assert runner(device="auto").serve(status.model).options == {}
     made.release(endpoint)
 
 

@@ -32,6 +32,8 @@ CHILD = [sys.executable, "-u", "-m", "evalharness.runners.lora.child"]
 GRACE_S = 30.0
 """Seconds that a child has to save and stop before it is killed."""
 _SHOWN = 5
+_LOADING = {"revision", "device", "dtype", "load_in_4bit", "trust_remote_code"}
+"""Options of the local model, too, under the same names."""
 _CHILDREN: list[subprocess.Popen[bytes]] = []
 """Started here and to be reaped here; they live on if this process ends."""
 
@@ -107,8 +109,9 @@ class LoraRunner:
                 time.sleep(0.05)
 
     def serve(self, model: TrainedModel) -> Endpoint:
-        """The base with the adapter on: nothing to open."""
-        return Endpoint(model=model.model, adapter=model.adapter)
+        """The base, loaded as it was for training, with the adapter on: nothing to open."""
+        loading = self.options.model_dump(include=_LOADING, exclude_defaults=True)
+        return Endpoint(model=model.model, adapter=model.adapter, options=loading)
 
     def release(self, endpoint: Endpoint) -> None:
         """Nothing was opened."""
@@ -127,7 +130,7 @@ class LoraRunner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={"OMP_WAIT_POLICY": "passive", **os.environ},
+                env={"OMP_WAIT_POLICY": "passive", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", **os.environ},
                 start_new_session=True,
                 pass_fds=(lock,),
             )

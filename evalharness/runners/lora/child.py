@@ -80,6 +80,8 @@ class Child:
         self._finish(loop, progress)
 
     def _prepare(self) -> Loop:
+        import torch
+
         from evalharness import causal
         from evalharness.runners.lora import data, loop, network
 
@@ -88,6 +90,8 @@ class Child:
             job.base, revision=options.revision, device=options.device, dtype=options.dtype,
             load_in_4bit=options.load_in_4bit, trust_remote_code=options.trust_remote_code,
         )  # fmt: skip
+        if base.device.startswith("cuda"):
+            torch.use_deterministic_algorithms(True, warn_only=True)
         self._write("running", "reading the rows")
         train = data.encode(base.tokenizer, job.train[: options.max_rows], options.max_length, "train")
         dev = data.encode(base.tokenizer, job.dev, options.max_length, "dev")
