@@ -62,7 +62,7 @@ def test_gate_is_inconclusive_where_the_items_cannot_tell_and_says_how_many_coul
     check = verdict.evidence["candidates"][0]["checks"][0]
     assert (verdict.outcome, verdict.exit_code(), verdict.exit_code(inconclusive="pass")) == ("INCONCLUSIVE", 3, 0)
     assert 1500 < check["items_needed"] < 2500
-    assert f"About {check['items_needed']:,} items would settle it" in verdict.sentence
+    assert "If nothing changed, about 2,000 items would settle it (80% chance)." in verdict.sentence
     assert "no difference shown (−3.2 to +3.2 points)" in verdict.sentence
     assert "equal" not in verdict.sentence
 
@@ -179,7 +179,7 @@ def test_decide_is_undecided_between_and_names_the_remedy() -> None:
     verdict = decide(one(40, 25, decide={"metric": "exact_match", "min_gain": 0.01}))
     assert verdict.outcome == "UNDECIDED"
     assert verdict.sentences[0] == "Undecided between few-shot and tuned, 400 items."
-    assert "items would settle it if the gain is as found" in verdict.sentence
+    assert "If the gain is as found, about " in verdict.sentence
 
 
 def test_decide_picks_on_dev_and_then_compares_one_at_the_full_level() -> None:

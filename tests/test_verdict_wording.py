@@ -9,7 +9,7 @@ import pytest
 from evalharness.stats import Interval
 from evalharness.verdict.money import Money
 from evalharness.verdict.records import Verdict, interval_json, plain
-from evalharness.verdict.wording import Unit, listed, percent, several
+from evalharness.verdict.wording import Unit, about, listed, percent, several
 
 POINTS, BLEU, STARS = Unit.of((0.0, 1.0)), Unit.of((0.0, 100.0)), Unit.of((1.0, 5.0))
 
@@ -34,6 +34,7 @@ def test_what_an_interval_shows() -> None:
 def test_small_words() -> None:
     assert (percent(0.95), percent(1 - 0.05 / 3)) == ("95%", "98.3%")
     assert (several(1, "item"), several(1200, "item")) == ("1 item", "1,200 items")
+    assert (about(7), about(99), about(1234), about(75_491)) == ("about 7", "about 99", "about 1,300", "about 76,000")
     assert (listed([]), listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == ("", "a", "a and b", "a, b and c")
 
 

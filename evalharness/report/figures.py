@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from evalharness.report.model import Cell, Counts, Estimate, MetricHead, Report, Row
-from evalharness.verdict.wording import Unit, percent, several
+from evalharness.verdict.wording import Unit, about, percent, several
 
 UNKNOWN = "unknown"
 
@@ -87,7 +87,7 @@ def gate_reference(report: Report) -> str:
 
 def needed(items: int | None) -> str:
     """What an open check lacks: " (about 2,400 items would show it if nothing changed)", or nothing."""
-    return "" if items is None else f" (about {items:,} items would show it if nothing changed)"
+    return "" if items is None else f" ({about(items)} items would show it if nothing changed)"
 
 
 def outcome_parts(counts: Counts) -> list[tuple[str, int]]:

@@ -50,7 +50,7 @@ class render:
         yield from _section("Training", [_training(row) for row in report.rows if row.training is not None and row.problem is None])
         yield from _section("Not scored", [_not_scored(row) for row in report.rows if row.problem is not None])
         yield from _section(f"Gate against {figures.gate_reference(report)}", _gate(report))
-        yield from _section("Decision", [plain(text) for text in (report.decision or {}).get("sentences", [])])
+        yield from _section("Decision", [plain(text) for text in (report.decision or {}).get("sentences", [])[1:]])
         yield from _section("Notes", [plain(note) for note in report.notes])
         yield from _section("How", _how(report))
 
@@ -88,6 +88,8 @@ def _leaderboard(report: Report, metric: MetricHead, layout: _Layout) -> Table:
         table.add_column(heads[name], justify="left" if left else "right", no_wrap=True, width=width, style="dim" if "ends" in name else "")
     for row, cell in cells:
         parts = _parts(metric, row, cell, scale)
+        if "word" not in layout.columns:
+            parts["gain"] = parts["word"] if cell.gain is None else parts["gain"].append(_SIGNS[figures.reading(cell)])
         table.add_row(*(parts.get(name, Text()) for name in layout.columns))
     return table
 
@@ -96,6 +98,7 @@ def _title_of(metric: MetricHead) -> str:
     return visible(metric.label) + ("" if metric.higher_is_better else " ↓")
 
 
+_SIGNS = {"better": " ▲", "worse": " ▼", "no difference shown": " ·"}
 _WIDTHS = {"score": 6, "ends": 13, "gain": 10, "gain ends": 15, "word": 9}
 
 
@@ -115,22 +118,23 @@ class _Layout:
             return _Layout(("arm", "score", "gain", "word"), min(label, max(8, width - 34)), 0)
         columns = ("arm", "score", "ends", "bar", "gain", "gain ends", "word")
         left = width - label - sum(_WIDTHS.values()) - 3 * (len(columns) - 1)
-        if left < NARROWEST_BAR:
-            return _Layout(tuple(name for name in columns if name != "bar"), min(label, label + left + 3), 0)
-        return _Layout(columns, label, min(WIDEST_BAR, left))
+        if left >= NARROWEST_BAR:
+            return _Layout(columns, label, min(WIDEST_BAR, left))
+        if left + 3 >= 0:
+            return _Layout(tuple(name for name in columns if name != "bar"), label, 0)
+        room = label + left + 2 * 3 + _WIDTHS["word"]
+        return _Layout(tuple(name for name in columns if name not in ("bar", "word")), min(label, room), 0)
 
 
 def _parts(metric: MetricHead, row: Row, cell: Cell, scale: _Scale) -> dict[str, Text]:
     """The row's texts by column; what is not there stays empty."""
     said, unit = figures.reading(cell), figures.unit_of(metric)
     style = STYLES.get(said, "")
-    found = {"arm": _arm(row)}
+    found = {"arm": _arm(row), "word": plain("reference" if row.is_reference else "", "cyan")}
     if cell.score is not None:
         found["score"] = plain(unit.value(cell.score.value), "bold")
         found["ends"] = plain(figures.ends(metric, cell.score))
         found["bar"] = scale.bar(cell.score, style or ("cyan" if row.is_reference else "dim"))
-    if row.is_reference:
-        found["word"] = plain("reference", "cyan")
     if cell.gain is not None:
         found["gain"] = plain(unit.gain(cell.gain.value), style)
         found["gain ends"] = plain(figures.ends(metric, cell.gain, signed=True))
@@ -183,8 +187,9 @@ def _outcomes(report: Report, width: int) -> Table:
     """What became of every arm's outputs, and what they took; narrow terminals get the counts alone."""
     rows = [row for row in report.rows if row.problem is None]
     names = list(dict.fromkeys(name for row in rows if row.counts for name, _ in figures.outcome_parts(row.counts)))
+    told = {name for row in rows for name, text in _spent(row).items() if text != figures.UNKNOWN} | {"$ per 1,000"}
     spent = ["$ per 1,000", "p50", "p95"] if width >= NARROW else []
-    spent = ["tokens in", "out", *spent] if width >= ROOMY else spent
+    spent = [name for name in (["tokens in", "out"] if width >= ROOMY else []) + spent if name in told]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     table.add_column("outputs", no_wrap=True, max_width=LONGEST_LABEL, overflow="ellipsis")
     for name in [*names, *spent]:

@@ -29,7 +29,7 @@ from evalharness.verdict.money import Money
 from evalharness.verdict.records import Outcome, Verdict, interval_json, plain
 from evalharness.verdict.seeds import FEWEST_SEEDS, Recipe, recipes
 from evalharness.verdict.view import View, confidence_of, reference_of
-from evalharness.verdict.wording import Unit, listed, percent, several
+from evalharness.verdict.wording import Unit, about, listed, percent, several
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def _remedy(question: _Question, best: Tried) -> str:
     if items is None or items > 1000 * question.view.n:
         return "The gain is so close to what is wanted that more items would hardly settle it: lower min_gain, or train a better candidate."
     repeats = " Repeated answers per item help too: outputs are sampled." if _sampled(question, best) else ""
-    return f"About {max(items, question.view.n + 1):,} items would settle it if the gain is as found (80% chance).{repeats}"
+    return f"If the gain is as found, {about(max(items, question.view.n + 1))} items would settle it (80% chance).{repeats}"
 
 
 def _sampled(question: _Question, best: Tried) -> bool:

@@ -17,7 +17,7 @@ from evalharness.stats.gates import Outcome
 from evalharness.verdict.checks import Check, check_all
 from evalharness.verdict.records import Verdict, plain
 from evalharness.verdict.view import Contender, View, confidence_of, level_of, reference_of
-from evalharness.verdict.wording import listed, percent, several
+from evalharness.verdict.wording import about, listed, percent, several
 
 WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INVALID", "INCONCLUSIVE", "PASS")
 
@@ -57,8 +57,8 @@ class Gated:
         if not known:
             return "No number of items can show it: the margin is 0 or the score is not above the floor."
         if max(known) <= open_checks[0].n:
-            return f"{max(known):,} items would usually do if nothing had changed: the candidate may well be worse."
-        return f"About {max(known):,} items would settle it if nothing changed (80% chance)."
+            return f"Had nothing changed, {about(max(known))} items would usually do: the candidate may well be worse."
+        return f"If nothing changed, {about(max(known))} items would settle it (80% chance)."
 
 
 def gate(

@@ -100,6 +100,12 @@ def several(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
+def about(count: int) -> str:
+    """A planned number as people should read it: "about 2,000", rounded up to two digits."""
+    unit = 10 ** max(0, len(str(count)) - 2)
+    return f"about {-(-count // unit) * unit:,}"
+
+
 def listed(words: list[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return " and ".join(part for part in (", ".join(words[:-1]), words[-1] if words else "") if part)
