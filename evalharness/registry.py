@@ -42,6 +42,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "exact_match": "evalharness.metrics.exact_match:ExactMatch",
         "bleu": "evalharness.metrics.sacrebleu:Bleu",
         "chrf": "evalharness.metrics.sacrebleu:Chrf",
+        "ter": "evalharness.metrics.sacrebleu:Ter",
     },
 }
 
