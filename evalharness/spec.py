@@ -250,9 +250,9 @@ class CandidateSpec(_Prompted):
     """A trainer's name (trainers/NAME.yaml), or the same settings inline."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Settings that differ from the trainer's."""
-    seeds: Annotated[
-        tuple[int, ...], BeforeValidator(_seeds, json_schema_input_type=int | tuple[int, ...]), AfterValidator(_different)
-    ] = (0,)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds, json_schema_input_type=int | tuple[int, ...]), AfterValidator(_different)] = (
+        0,
+    )
     """How many trainings that differ only in their seed, or the seeds themselves."""
 
     @model_validator(mode="after")

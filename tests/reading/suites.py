@@ -9,7 +9,7 @@ import pytest
 from evalharness.errors import ConfigError
 from evalharness.reading import load_suite
 
-PLUGINS = '''
+PLUGINS = """
 from typing import ClassVar
 from pydantic import Field
 from evalharness.errors import ConfigError, Problem
@@ -38,7 +38,7 @@ class Trains:
         rank: int = Field(default=8, ge=1)
         modules: list[str] = []
     def __init__(self, options): self.options = options
-'''
+"""
 SUITE = """
 data: {train: train.jsonl, test: test.jsonl, slices: [lang]}
 prompt: "Answer in {{ lang }}."

@@ -145,9 +145,7 @@ def test_one_mistake_is_one_message(old: str, new: str, told: str) -> None:
 def test_a_prompt_files_unknown_field_is_told_once_with_the_file(workspace: Path) -> None:
     (workspace / "prompts/few.md").write_text("{{ tone }} {{ input }}\n")
     suite = SUITE.replace('prompt: "Answer in {{ lang }}."', "prompt: prompts/few.md")
-    assert complaints(suite) == [
-        "prompts/few.md: the template names {{ tone }}, which the rows do not have. Known: examples, input, lang"
-    ]
+    assert complaints(suite) == ["prompts/few.md: the template names {{ tone }}, which the rows do not have. Known: examples, input, lang"]
 
 
 def test_a_renamed_column_is_named_by_its_new_name(workspace: Path) -> None:
