@@ -110,6 +110,18 @@ def test_the_order_in_the_store_and_in_the_file_changes_no_byte(made: Made, view
         assert _bytes(verdict(view)) == _bytes(verdict(again))
 
 
+def test_clusters_are_blocks_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    found = []
+    for name, order in (("straight", None), ("turned", list(range(119, -1, -1)))):
+        made = Made(n=120, cluster=4, metrics=[Bleu()], order=order).arm("few-shot").arm("tuned", "candidate", right=0.6)
+        made.suite = {"gate": {"rules": [{"metric": "bleu", "margin": 1.0}]}}
+        view = load(*made.store(tmp_path / name))
+        assert view.clusters is not None
+        assert len(set(view.clusters)) == 30
+        found.append(_bytes(gate(view)))
+    assert found[0] == found[1]
+
+
 def _bytes(verdict: Verdict) -> str:
     return json.dumps({**verdict.as_json(), "dataset_id": ""})
 
@@ -177,3 +189,10 @@ def test_metrics_are_made_again_from_their_rows(tmp_path: Path) -> None:
     mine = MetricRow("x", "length", "1", identity, False, (0.0, 10.0), "mean", "length")
     assert isinstance(Measure.of(mine, tmp_path, ["exact_match", "own.py:Own"]).plugin, MeanLength)
     assert Measure.of(mine, tmp_path).plugin is None
+
+
+def test_flips_show_losses_and_wins_alike(tmp_path: Path) -> None:
+    base, other = [i % 2 == 0 for i in range(40)], [i % 2 == 1 for i in range(40)]
+    store, run_id = Made(n=40, metrics=[ExactMatch()]).arm("few-shot", right=base).arm("tuned", "candidate", right=other).store(tmp_path)
+    flips = compare(load(store, run_id), "tuned", flips=6).evidence["flips"]
+    assert [flip["difference"] for flip in flips] == [-1.0] * 3 + [1.0] * 3

@@ -1,5 +1,7 @@
 """A run's metrics as verdicts need them: the stored row, and the plug-in that finishes sums, made again from that row.
 
+>>> from pathlib import Path
+>>> from evalharness.store import MetricRow
 >>> row = MetricRow("m", "exact_match", "1", {}, True, (0.0, 1.0), "binary", "exact_match")
 >>> measure = Measure.of(row, Path("."))
 >>> measure.problem is None, float(measure.finish(np.array([30.0]), np.array(40.0)))

@@ -1,7 +1,8 @@
 """A recipe's own interval: what training it again with another seed would give, from three seeds or more.
 
->>> recipe_interval([0.10, 0.14, 0.12], [0.02, 0.02, 0.02], units=400, level=0.95)
-Interval(estimate=0.12, low=0.0722..., high=0.1677..., method='seeds and items', level=0.95)
+>>> found = recipe_interval([0.10, 0.14, 0.12], [0.02, 0.02, 0.02], units=400, level=0.95)
+>>> round(found.estimate, 2), round(found.low, 3), round(found.high, 3)
+(0.12, 0.073, 0.167)
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ class MadeArm:
     training: Training | None = None
     error: str | None = None
     dev: list[Reply | None] | None = None
+    unscored: Sequence[int] = ()
 
 
 @dataclass
@@ -110,8 +111,12 @@ class Made:
         training: Training | None = None,
         error: str | None = None,
         dev_right: float | None = None,
+        unscored: Sequence[int] = (),
     ) -> Made:
-        """`right` is a share, or says it item by item; an arm with a larger share is right wherever a smaller one is, mostly."""
+        """`right` is a share, or says it item by item; an arm with a larger share is right wherever a smaller one is, mostly.
+
+        Metrics fail on the `unscored` items.
+        """
         flags = self._flags(right, self.n, label)
         replies = [
             self._reply(i, flags[i], i in errors, i in truncated, (texts or {}).get(i), cost) if i not in missing else None
@@ -120,7 +125,7 @@ class Made:
         dev = None
         if dev_right is not None:
             dev = [self._reply(i, flag, False, False, None, cost, "dev") for i, flag in enumerate(self._flags(dev_right, self.dev, label))]
-        self.arms.append(MadeArm(label, role, list(replies), training, error, list(dev) if dev is not None else None))
+        self.arms.append(MadeArm(label, role, list(replies), training, error, list(dev) if dev is not None else None, unscored))
         return self
 
     def _flags(self, right: float | Sequence[bool], n: int, label: str) -> list[bool]:
@@ -180,7 +185,8 @@ class Made:
         with store.writer() as writer:
             for sample, reply, arm, dataset in records:
                 output = _output(sample, reply, arm, dataset)
-                writer.put(output, *[_score(metric, sample, output) for metric in self.metrics])
+                unscored = dataset is test and sample.id in {self.sample(i).id for i in arm.unscored}
+                writer.put(output, *[_score(metric, sample, output, unscored) for metric in self.metrics])
 
 
 def trained(key: str, state: str = "succeeded", **facts: Any) -> Training:
@@ -210,8 +216,8 @@ def _output(sample: Sample, reply: Reply, arm: MadeArm, dataset: Dataset) -> Out
     return Output(key, arm_id, dataset.id, sample.id, 0, Reply(key, **values), RUN)
 
 
-def _score(metric: Metric, sample: Sample, output: Output) -> Score:
-    error = output.reply.error
+def _score(metric: Metric, sample: Sample, output: Output, unscored: bool) -> Score:
+    error = "the metric failed" if unscored else output.reply.error
     stats = metric.failed(sample) if error is not None else metric.score(sample, output.reply)
     value = float(metric.finish(np.array(stats), np.array(1.0)))
     metric_id = digest(metric.identity())

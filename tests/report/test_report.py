@@ -14,10 +14,11 @@ from rich.console import Console
 from evalharness.errors import ConfigError
 from evalharness.metrics.exact_match import ExactMatch
 from evalharness.metrics.sacrebleu import Bleu
-from evalharness.report import FILES, as_json, build, markdown, terminal, write
+from evalharness.report import FILES, as_json, build, markdown, of_view, terminal, write
 from evalharness.report.model import Report
 from evalharness.stats import tango, wilson
 from evalharness.store import MetricRow, Store
+from evalharness.verdict import load
 from tests.report.made import RUN, Made, MeanLength, trained
 
 
@@ -87,6 +88,24 @@ def test_the_four_counts_exclude_each_other(report: Report) -> None:
     assert 0 < tuned.truncated < 20, "cut answers that are right all the same count as right"
     assert report.rows[-1].counts is not None
     assert report.rows[-1].counts.missing == 150
+
+
+def test_an_answer_that_the_metric_failed_on_is_an_error_not_a_wrong_answer(tmp_path: Path) -> None:
+    made = Made(n=40, metrics=[ExactMatch()]).arm("few-shot").arm("tuned", "candidate", right=[True] * 40, unscored=[3])
+    counts = build(made.store(tmp_path)[0]).rows[0].counts
+    assert counts is not None
+    assert (counts.right, counts.wrong, counts.error) == (39, 0, 1)
+
+
+def test_one_bootstrap_serves_leaderboard_gate_and_decision(tmp_path: Path) -> None:
+    made = Made(n=40, dev=30, metrics=[Bleu()]).arm("few-shot").arm("a", "candidate", right=0.9, dev_right=0.9)
+    made.arm("b", "candidate", right=0.8, dev_right=0.8)
+    made.suite = {"gate": {"rules": [{"metric": "bleu", "margin": 1.0}]}, "decide": {"metric": "bleu"}}
+    view = load(*made.store(tmp_path))
+    report = of_view(view)
+    assert report.decision is not None
+    assert report.decision["evidence"]["level"] == 0.95, "a was picked on dev"
+    assert list(view.boards) == [("few-shot", 0.975)]
 
 
 def test_unknown_costs_stay_unknown_and_zero_stays_zero(report: Report) -> None:
