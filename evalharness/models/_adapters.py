@@ -1,7 +1,7 @@
 """LoRA adapters over one base: many rows, each with its own adapter or none, in one forward pass.
 
-A row's layer output gets B(A(x)) added. The adapters of a batch are stacked into one A and one B per layer, and what
-is not the row's own is masked between the two: two thin products a layer, however many adapters there are.
+A row's layer output gets B(A(x)) added. The rows of each adapter are seated together, so that all adapters of a batch
+are two thin batched products a layer, and no row meets another's adapter.
 
 >>> adapters = Adapters(model, "cpu")                                     # doctest: +SKIP
 >>> adapters.load("results/trainings/a/adapter")                          # doctest: +SKIP
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
 from evalharness.errors import RunError
 from evalharness.models._peft import WEIGHTS, read_config, scaling
+from evalharness.models._seats import Seats
 
 _PREFIX = "base_model.model."
 _KEPT = 8
@@ -36,11 +37,22 @@ class _Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Worn:
-    """What a layer adds: stacked `a` and `b`; `others` (rows, 1, ranks) marks what is not the row's own, if anything is."""
+    """What a layer adds: of one adapter that all rows wear, or stacked over the groups of `seats`."""
 
     a: torch.Tensor
     b: torch.Tensor
-    others: torch.Tensor | None
+    seats: Seats[str] | None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """B(A(x)) for x (rows, tokens, inputs)."""
+        if self.seats is None:
+            return linear(linear(x, self.a), self.b)
+        if x.dim() != 3:  # layers that mix rows, as experts do: the batch is tried again in smaller parts, of one adapter at last
+            raise RuntimeError("rows with different adapters cannot go through this layer together")
+        groups, most = self.seats.rows.shape
+        seated = x[self.seats.rows].view(groups, -1, x.shape[2])
+        added = (seated @ self.a.transpose(1, 2) @ self.b.transpose(1, 2)).view(groups * most, x.shape[1], -1)[self.seats.places]
+        return added if self.seats.seated is None else added.masked_fill(~self.seats.seated[:, None, None], 0.0)
 
 
 class Adapters:
@@ -81,41 +93,33 @@ class Adapters:
         who = tuple(folders)
         if who == self._who:
             return
-        distinct = list(dict.fromkeys(folder for folder in who if folder is not None))
-        for folder in distinct:  # another batch may have had it forgotten
-            self.load(folder)
+        for folder in set(who) - {None}:  # another batch may have had it forgotten
+            self.load(str(folder))
         self._who = who
-        modules = dict.fromkeys(name for folder in distinct for name in self._loaded[folder])
-        masks: dict[tuple[tuple[str, int], ...], torch.Tensor | None] = {}
-        self._worn = {name: self._stack(name, distinct, masks) for name in modules}
+        modules = dict.fromkeys(name for folder in set(who) - {None} for name in self._loaded[str(folder)])
+        seatings: dict[frozenset[str], Seats[str]] = {}
+        self._worn = {name: self._stack(name, seatings) for name in modules}
 
-    def _stack(self, name: str, distinct: Sequence[str], masks: dict[Any, torch.Tensor | None]) -> _Worn:
-        mine = [(folder, self._loaded[folder][name]) for folder in distinct if name in self._loaded[folder]]
-        ranks = tuple((folder, pair.a.shape[0]) for folder, pair in mine)
-        if ranks not in masks:
-            masks[ranks] = self._others(ranks)
-        if len(mine) == 1:
-            return _Worn(mine[0][1].a, mine[0][1].b, masks[ranks])
-        a, b = torch.cat([pair.a for _, pair in mine]), torch.cat([pair.b for _, pair in mine], dim=1)
-        return _Worn(a, b, masks[ranks])
-
-    def _others(self, ranks: Sequence[tuple[str, int]]) -> torch.Tensor | None:
-        """(rows, 1, sum of ranks): True where the column belongs to another adapter than the row's."""
-        if all(row == ranks[0][0] for row in self._who) and len(ranks) == 1:
-            return None
-        owners = [folder for folder, rank in ranks for _ in range(rank)]
-        mask = torch.tensor([[row != owner for owner in owners] for row in self._who], device=self._device)
-        return mask[:, None, :]
+    def _stack(self, name: str, seatings: dict[frozenset[str], Seats[str]]) -> _Worn:
+        mine = {folder: self._loaded[folder][name] for folder in self._who if folder is not None and name in self._loaded[folder]}
+        if len(mine) == 1 and len(set(self._who)) == 1:
+            (pair,) = mine.values()
+            return _Worn(pair.a, pair.b, None)
+        if frozenset(mine) not in seatings:
+            seatings[frozenset(mine)] = Seats.of([folder if folder in mine else None for folder in self._who], self._device)
+        seats = seatings[frozenset(mine)]
+        most = max(pair.a.shape[0] for pair in mine.values())
+        pairs = [mine[folder] for folder in seats.distinct]  # smaller ranks are filled up with zeros
+        a = torch.stack([pad(pair.a, (0, 0, 0, most - pair.a.shape[0])) for pair in pairs])
+        b = torch.stack([pad(pair.b, (0, most - pair.b.shape[1])) for pair in pairs])
+        return _Worn(a, b, seats)
 
     def _hook(self, name: str) -> Any:
         def add(_module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
             worn = self._worn.get(name)
             if worn is None:
                 return None
-            inner = linear(inputs[0].to(worn.a.dtype), worn.a)
-            if worn.others is not None:  # not a product with zero: another adapter's overflow must not reach this row
-                inner = inner.masked_fill(worn.others, 0.0)
-            return output + linear(inner, worn.b).to(output.dtype)
+            return output + worn(inputs[0].to(worn.a.dtype)).to(output.dtype)
 
         return add
 
@@ -140,7 +144,7 @@ class Adapters:
         if found != wanted or a.shape[0] != b.shape[1]:
             raise RunError(f"made for another base model: {name!r} is {wanted or 'no layer'} here, {found} in the adapter")
         b = b * scaling(config, name, a.shape[0])
-        if not (a.isfinite().all() and b.isfinite().all()):  # zero times infinity would reach rows that wear none of it
+        if not (a.isfinite().all() and b.isfinite().all()):
             raise RunError(f"{WEIGHTS} has values that are not numbers at {name!r}: the training diverged")
         return _Pair(a, b)
 

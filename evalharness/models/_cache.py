@@ -93,40 +93,43 @@ def slides(model: Any) -> bool:
     return any(DynamicCache(config=model.config).is_sliding)
 
 
+def written(cache: Cache) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """Layer -> keys and values, each (rows, heads, length, dim), of a cache of `Grown` layers."""
+    layers = ((i, layer) for i, layer in enumerate(cache.layers) if isinstance(layer, Grown))
+    return {i: (layer.keys[:, :, : layer.length].clone(), layer.values[:, :, : layer.length].clone()) for i, layer in layers}
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows to take from a cache, in this order (repeats allowed), without their first `start` columns; no cache: empty rows."""
+    """Rows to take from a cache, in this order, without their first `start` columns."""
 
-    cache: Cache | None
+    cache: Cache
     rows: Sequence[int]
     start: int = 0
 
 
 def join(parts: Sequence[Part], width: int) -> Cache:
     """One cache of the parts' rows, aligned on the right in `width` columns; what is left of them is zero."""
-    first = next(part.cache for part in parts if part.cache is not None)
-    return Cache(layers=[_joined(parts, number, width) for number in range(len(first.layers))])
+    return Cache(layers=[_joined(parts, number, width) for number in range(len(parts[0].cache.layers))])
 
 
 def _joined(parts: Sequence[Part], number: int, width: int) -> Any:
-    olds: list[Any] = [part.cache.layers[number] if part.cache is not None else None for part in parts]
-    like = next(old for old in olds if old is not None)
-    if not isinstance(like, Grown):
-        return like
+    olds: list[Any] = [part.cache.layers[number] for part in parts]
+    if not isinstance(olds[0], Grown):
+        return olds[0]
     new = Grown()
-    new.dtype, new.device, new.is_initialized, new.length = like.dtype, like.device, True, width
-    new.keys = _gathered(parts, [None if old is None else old.keys[:, :, : old.length] for old in olds], width)
-    new.values = _gathered(parts, [None if old is None else old.values[:, :, : old.length] for old in olds], width)
+    new.dtype, new.device, new.is_initialized, new.length = olds[0].dtype, olds[0].device, True, width
+    new.keys = _gathered(parts, [old.keys[:, :, : old.length] for old in olds], width)
+    new.values = _gathered(parts, [old.values[:, :, : old.length] for old in olds], width)
     return new
 
 
-def _gathered(parts: Sequence[Part], olds: Sequence[torch.Tensor | None], width: int) -> torch.Tensor:
-    like = next(old for old in olds if old is not None)
-    new = like.new_zeros(sum(len(part.rows) for part in parts), like.shape[1], width + _SPARE, like.shape[3])
+def _gathered(parts: Sequence[Part], olds: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+    _, heads, _, dim = olds[0].shape
+    new = olds[0].new_zeros(sum(len(part.rows) for part in parts), heads, width + _SPARE, dim)
     at = 0
     for part, old in zip(parts, olds, strict=True):
-        if old is not None:
-            taken = old[torch.tensor(part.rows, device=old.device), :, part.start :]
-            new[at : at + len(part.rows), :, width - taken.shape[2] : width] = taken
+        taken = old[torch.tensor(part.rows, device=old.device), :, part.start :]
+        new[at : at + len(part.rows), :, width - taken.shape[2] : width] = taken
         at += len(part.rows)
     return new

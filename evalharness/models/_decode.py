@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -23,7 +22,8 @@ from transformers.cache_utils import Cache
 
 from evalharness.errors import RunError
 from evalharness.models._adapters import Adapters
-from evalharness.models._cache import Part, empty, join, joinable, slides
+from evalharness.models._attention import Layers, Shared, adopt, seat, sharing
+from evalharness.models._cache import Part, empty, join, joinable, slides, written
 from evalharness.models._pick import pick
 from evalharness.models._rows import Row, share
 
@@ -40,20 +40,26 @@ class Engine:
         self.model, self.tokenizer, self.device, self.ends = model, tokenizer, device, ends
         self.adapters = Adapters(model, device)
         self.joinable = joinable(model)
-        self.shares = self.joinable and not slides(model)
+        self.shares = self.joinable and not slides(model) and adopt(model)
         known = inspect.signature(model.forward).parameters
         self._last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         self._positions = "position_ids" in known
         self._cache = "past_key_values" if "past_key_values" in known else "cache_params"  # as state-space models call it
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache) -> torch.Tensor:
-        """Run (rows, new) token ids on top of the cache; mask (rows, cached + new). Logits (rows, vocabulary) of the last token."""
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Cache, shared: Shared | None = None
+    ) -> torch.Tensor:
+        """Run (rows, new) token ids on top of the cache; mask (rows, cached + new). Logits (rows, vocabulary) of the last token.
+
+        Beginnings in `shared`, known to neither cache nor mask, go before their rows.
+        """
         more: dict[str, Any] = {**self._last, self._cache: cache}
         if self._positions:
             more["position_ids"] = positions
         if self.joinable:  # a row alone has no padding, and recurrent layers take a mask for the new tokens only
             more["attention_mask"] = mask
-        found = self.model(input_ids=ids, use_cache=True, **more)
+        with sharing(shared):
+            found = self.model(input_ids=ids, use_cache=True, **more)
         return found.logits[:, -1]  # type: ignore[no-any-return]
 
 
@@ -66,16 +72,11 @@ class _Table:
     mask: torch.Tensor
     tokens: torch.Tensor
     positions: torch.Tensor
+    shared: Shared | None = None
 
     @property
     def live(self) -> list[int]:
         return [i for i, row in enumerate(self.rows) if row.finish is None]
-
-    def part(self) -> Part:
-        """The live rows, without the columns that none of them uses."""
-        live = self.live
-        start = int(self.mask[live].any(0).int().argmax())
-        return Part(self.cache, live, start)
 
 
 class Batch:
@@ -92,7 +93,7 @@ class Batch:
         self._most_tokens = most_tokens
         self._table: _Table | None = None
         self._flight: list[Row] = []
-        self._beginnings: dict[int, Cache] = {}
+        self._beginnings: dict[int, Layers] = {}
         self._stopped = False
 
     @property
@@ -131,9 +132,9 @@ class Batch:
         self._flight += drawn
         new = [row for row in drawn if self._dress(row)]
         tables = [self._prefill(rows) for rows in _chunks(new, _WASTE.get(self._engine.device, 2048))]
-        head = self._queue[0].group if self._queue else None
-        self._beginnings = {group: cache for group, cache in self._beginnings.items() if group == head}
         self._table = _merged([*([self._table] if self._table else []), *tables])
+        needed = {row.group for row in (*(self._table.rows if self._table else []), *list(self._queue)[:1])}
+        self._beginnings = {group: layers for group, layers in self._beginnings.items() if group in needed}
         _charge(new, began)
         return bool(drawn)
 
@@ -163,39 +164,29 @@ class Batch:
 
     def _prefill(self, rows: Sequence[Row]) -> _Table:
         """Read the prompts of these rows, side by side, and pick their first tokens."""
-        rows = sorted(rows, key=lambda row: row.group)
-        shared = max(row.shared for row in rows)
         tails = [row.prompt[row.shared :] for row in rows]
         width = max(map(len, tails))
-        cache = self._begun(rows, shared) if shared else empty(self._engine.model)
-        columns = [
-            [False] * (shared - row.shared) + [True] * row.shared + [False] * (width - len(tail)) + [True] * len(tail)
-            for row, tail in zip(rows, tails, strict=True)
-        ]
-        padded = [[0] * (width - len(tail)) + tail for tail in tails]
-        places = [[0] * (width - len(tail)) + list(range(row.shared, len(row.prompt))) for row, tail in zip(rows, tails, strict=True)]
-        ids, mask, positions = (self._tensor(values) for values in (padded, columns, places))
+        mask = self._tensor([[False] * (width - len(tail)) + [True] * len(tail) for tail in tails])
+        ids = self._tensor([[0] * (width - len(tail)) + tail for tail in tails])
+        last = self._tensor([len(row.prompt) - 1 for row in rows])
+        positions = (last[:, None] + torch.arange(1 - width, 1, device=last.device)).clamp(min=0)
+        cache, shared = empty(self._engine.model), self._shared(rows)
         self._engine.adapters.wear([row.request.adapter for row in rows])
-        logits = self._engine.forward(ids, mask, positions, cache)
-        return _Table(rows, cache, mask, self._give(rows, logits), positions[:, -1] + 1)
+        logits = self._engine.forward(ids, mask, positions, cache, shared)
+        return _Table(list(rows), cache, mask, self._give(rows, logits), last + 1, shared)
 
-    def _begun(self, rows: Sequence[Row], shared: int) -> Cache:
-        """A cache that holds every row's shared beginning, computed once for each group."""
-        parts = []
-        for _, group in groupby(rows, key=lambda row: row.group):
-            members = list(group)
-            cache = self._beginning(members[0]) if members[0].shared else None
-            parts.append(Part(cache, [0] * len(members)))
-        return join(parts, shared)
+    def _shared(self, rows: Sequence[Row]) -> Shared | None:
+        return seat([self._beginning(row) if row.shared else None for row in rows])
 
-    def _beginning(self, row: Row) -> Cache:
+    def _beginning(self, row: Row) -> Layers:
+        """Keys and values of the row's shared beginning, computed when its group first comes."""
         if row.group not in self._beginnings:
             cache = empty(self._engine.model)
             ids = self._tensor([row.prompt[: row.shared]])
             positions = torch.arange(row.shared, device=self._engine.device)[None]
             self._engine.adapters.wear([row.request.adapter])
             self._engine.forward(ids, torch.ones_like(ids, dtype=torch.bool), positions, cache)
-            self._beginnings[row.group] = cache
+            self._beginnings[row.group] = written(cache)
         return self._beginnings[row.group]
 
     def _step(self) -> None:
@@ -204,9 +195,11 @@ class Batch:
         table = self._table = _merged([self._table] if self._table else [])
         assert table is not None  # a row in flight is in the table
         live = [table.rows[i] for i in table.live]
+        if table.shared is None and any(row.shared for row in table.rows):
+            table.shared = self._shared(table.rows)
         self._engine.adapters.wear([row.request.adapter for row in table.rows])
         table.mask = torch.cat([table.mask, table.mask.new_ones(len(table.rows), 1)], dim=1)
-        logits = self._engine.forward(table.tokens[:, None], table.mask, table.positions[:, None], table.cache)
+        logits = self._engine.forward(table.tokens[:, None], table.mask, table.positions[:, None], table.cache, table.shared)
         table.tokens = self._give(table.rows, logits)
         table.positions += 1
         _charge(live, began)
@@ -265,13 +258,12 @@ def _merged(tables: Sequence[_Table]) -> _Table | None:
         return None
     if len(tables) == 1 and 2 * len(tables[0].live) > len(tables[0].rows):
         return tables[0]
-    parts = [table.part() for table in tables]
-    masks = [table.mask[part.rows][:, part.start :] for table, part in zip(tables, parts, strict=True)]
-    width = max(mask.shape[1] for mask in masks)
+    starts = [int(table.mask[table.live].any(0).int().argmax()) for table in tables]  # columns before it are nobody's
+    width = max(table.mask.shape[1] - start for table, start in zip(tables, starts, strict=True))
     return _Table(
         [table.rows[i] for table in tables for i in table.live],
-        join(parts, width),
-        torch.cat([pad(mask, (width - mask.shape[1], 0)) for mask in masks]),
+        join([Part(table.cache, table.live, start) for table, start in zip(tables, starts, strict=True)], width),
+        torch.cat([pad(t.mask[t.live, start:], (width - t.mask.shape[1] + start, 0)) for t, start in zip(tables, starts, strict=True)]),
         torch.cat([table.tokens[table.live] for table in tables]),
         torch.cat([table.positions[table.live] for table in tables]),
     )

@@ -45,8 +45,8 @@ class Row:
 
     @property
     def size(self) -> int:
-        """Columns of cache this row may come to need."""
-        return len(self.prompt) + self.limit
+        """Columns of cache this row may come to need for itself."""
+        return len(self.prompt) - self.shared + self.limit
 
     def again(self) -> None:
         """Back to before the first token, dice included."""
