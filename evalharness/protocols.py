@@ -1,6 +1,6 @@
 """The three plug-in protocols. A plug-in is a class with an `Options` model; evalh makes one instance per use.
 
-    Runner   trains:  submit, find, poll, cancel, serve, release
+    Runner   trains:  submit, find, poll, cancel, serve, served, release
     Model    answers: generate
     Metric   scores:  score, finish
 
@@ -69,12 +69,25 @@ class Runner(Protocol):
         """Stop the job; no error if it is over. A later `submit` of a local job goes on from its last checkpoint."""
         ...
 
-    def serve(self, model: TrainedModel) -> Endpoint:
-        """Make the trained model answer requests."""
+    def estimate(self, job: Job) -> float | None:
+        """Dollars that the job will cost, rather too many than too few; 0.0 if nothing is bought, None if nobody knows. Never spends."""
+        ...
+
+    def hourly(self, model: TrainedModel) -> float | None:
+        """Dollars an hour that `serve` costs while it is open; 0.0 if nothing stays open, None if nobody knows. Never spends."""
+        ...
+
+    def serve(self, model: TrainedModel, key: str) -> Endpoint:
+        """Make the trained model answer requests; returns once it does. What is open for this intent key already is
+        adopted, so two calls open one thing. Raises ProviderError with nothing left open, or with what `served` finds."""
+        ...
+
+    def served(self, key: str) -> Endpoint | None:
+        """What is open for this intent key, also if it is not ready or has failed; None if nothing is. Never spends."""
         ...
 
     def release(self, endpoint: Endpoint) -> None:
-        """Undo `serve`; no error if it is gone already."""
+        """Undo `serve`: only `resource_id` need be known. No error if it is gone already. Raises ProviderError if it may still run."""
         ...
 
 

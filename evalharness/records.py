@@ -233,12 +233,16 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A served model: the name and adapter that requests use, and the resource to release afterwards, if any."""
+    """A served model: the name and adapter that requests use, and the resource to release afterwards, if any.
+
+    `options` are options of the model plug-in (base_url, ...); `usd_per_hour` is None where nobody knows it.
+    """
 
     model: str
     adapter: str | None = None
     resource_id: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
+    usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,6 +242,12 @@ class Trainer(Spec):
     description: str = ""
     """Words for people; changes no result."""
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the runner takes: the settings, and how to serve and what it costs where the file says so."""
+        beside = {"serve": self.serve, "prices": self.prices}
+        return {**self.params, **{name: value for name, value in beside.items() if value}}
+
 
 class CandidateSpec(_Prompted):
     """A candidate: a trained model, or outputs that exist already."""

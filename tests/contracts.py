@@ -211,11 +211,26 @@ class RunnerContract:
     def test_serves_a_model_that_a_plug_in_answers_for(self, done: tuple[Job, Handle, Status]) -> None:
         runner, status = self.make(), done[2]
         assert status.model is not None
-        endpoint = runner.serve(status.model)
+        endpoint = runner.serve(status.model, "s1")
         plugin, _ = model_use(endpoint.model)
         assert plugin in registry.names("models")
+        assert self.make().serve(status.model, "s1") == endpoint
+        if endpoint.resource_id is not None:  # something runs, and any process can find and end it
+            found = self.make().served("s1")
+            assert found is not None
+            assert found.resource_id == endpoint.resource_id
+            self.make().release(replace(endpoint, model="", options={}))
         runner.release(endpoint)
+        assert self.make().served("s1") is None
         runner.release(endpoint)
+
+    def test_prices_are_known_or_not_and_asking_starts_nothing(self, done: tuple[Job, Handle, Status], tmp_path: Path) -> None:
+        job, model = self.job(tmp_path), done[2].model
+        assert model is not None
+        for cost in (self.make().estimate(job), self.make().hourly(model)):
+            assert cost is None or 0 <= cost < math.inf
+        assert self.make().find(job) is None
+        assert self.make().served("never") is None
 
     def test_a_cancelled_job_is_over(self, tmp_path: Path) -> None:
         runner = self.make()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evalharness.errors import EvalhError, StoreError
-from evalharness.ids import ulid
+from evalharness.ids import digest, ulid
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, score_missing, wanted
@@ -123,7 +123,7 @@ async def _hosted(work: _Work, entry: Entry) -> None:
     if not any([await asyncio.to_thread(wanted, ask, work.desk.store) for ask in asks]):
         await _score(work, asks)
         return
-    endpoint = await _guard(work, [entry.label], asyncio.to_thread(runner.serve, trained))
+    endpoint = await _guard(work, [entry.label], asyncio.to_thread(runner.serve, trained, digest(["serving", entry.training.job.key])))
     if endpoint is None:
         return
     try:
@@ -156,7 +156,7 @@ def _pools(work: _Work, entries: Sequence[Entry]) -> list[tuple[Model, list[Ask]
     for entry in entries:
         trained, adapter = work.trained.get(entry.label), None
         if entry.training is not None and trained is not None:
-            endpoint = entry.training.runner.serve(trained)
+            endpoint = entry.training.runner.serve(trained, "")
             adapter = endpoint.adapter
             plugin, model = endpoint_model(endpoint, work.plan.loaded.root)
         else:

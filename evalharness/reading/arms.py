@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,8 @@ from evalharness.reading.yamlfile import parse, read_text
 from evalharness.spec import ArmSpec, CandidateSpec, DataSpec, Trainer
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_BESIDE = {"serve", "prices"}
+"""Parts of a trainer file beside `params` that are options of the runner, too."""
 
 
 @dataclass(slots=True)
@@ -180,7 +182,12 @@ class Arms:
         told: list[Problem] = []
         plugin = find("runners", trainer.runner, where.below("runner"), told)
         settings: list[Problem] = []
-        chosen = make(trainer.runner, plugin, merged.params, At("", (), self.at.root), settings) if plugin is not None else None
+        options = merged.options
+        if plugin is not None:
+            for part in _BESIDE & set(options) - set(plugin.Options.model_fields):
+                told.append(where.below(part).problem(f"the runner {trainer.runner!r} takes no {part!r}", "Take it out"))
+                del options[part]
+        chosen = make(trainer.runner, plugin, options, At("", (), self.at.root), settings) if plugin is not None else None
         for problem in [*told, *(_placed(each, arm, where.below("params"), at.below("params")) for each in settings)]:
             self._tell(problem)
         self._keep(self.found.runners, label, chosen)
@@ -189,5 +196,7 @@ class Arms:
 def _placed(problem: Problem, arm: CandidateSpec, trainer: At, candidate: At) -> Problem:
     """A problem with a setting, put at the candidate if that gives the setting, else at the trainer."""
     name = problem.key.split(".")[0].split("[")[0]
+    if name in _BESIDE and name not in arm.params:
+        trainer = replace(trainer, key=trainer.key[:-1])  # they stand beside params
     at = candidate if name in arm.params else trainer
     return at.below(*([problem.key] if problem.key else [])).problem(problem.found, problem.fix)

@@ -24,6 +24,8 @@ from evalharness.ids import file_digest
 from evalharness.records import Message, Point
 
 Chat = tuple[Message, ...]
+USUAL_EPOCHS = 3
+"""What services choose for a few hundred rows, where they are left to choose."""
 _SHOWN = 5
 _STEP = re.compile(
     r"step (\d+)(?:/(\d+))?.*?training loss\s*[=:]\s*([-+.\deE]+)(?:.*?validation loss\s*[=:]\s*([-+.\deE]+))?", re.IGNORECASE
@@ -73,6 +75,11 @@ def _unknown(row: Chat, limits: Limits) -> list[str]:
 def line(row: Chat) -> bytes:
     """A chat as a line of JSON."""
     return json.dumps({"messages": [message.as_dict() for message in row]}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def tokens(rows: Iterable[Chat]) -> int:
+    """About how many tokens the rows have, rather too many than too few: three bytes a token and eight tokens a turn around it."""
+    return sum(len(message.content.encode("utf-8", "replace")) // 3 + 8 for row in rows for message in row)
 
 
 def write_rows(rows: Iterable[Chat], path: Path) -> str:

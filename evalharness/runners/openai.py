@@ -67,7 +67,7 @@ class OpenAIOptions(protocols.Options):
     timeout_s: float = Field(default=60.0, gt=0)
     """Seconds for one call; uploads take ten times as long."""
     prices: dict[str, float] = Field(default_factory=dict)
-    """Your prices over the price book, e.g. {usd_per_million_training_tokens: 25}."""
+    """Your prices over the price book, e.g. {usd_per_million_training_tokens: 25}; the trainer file's `prices:`."""
 
 
 class OpenAIRunner:
@@ -159,7 +159,20 @@ class OpenAIRunner:
             if self.poll(handle).state not in FINAL:
                 raise ProviderError(f"job {handle.provider_id} could not be cancelled: {self._calls.said(error)}") from None
 
-    def serve(self, model: TrainedModel) -> Endpoint:
+    def estimate(self, job: Job) -> float | None:
+        """Tokens counted from the rows, times the passes (3 where the service chooses), times the price of the base."""
+        passes = self.options.n_epochs if isinstance(self.options.n_epochs, int) else hosted.USUAL_EPOCHS
+        return self._price(job.base).of_training(hosted.tokens(job.train) * passes)
+
+    def hourly(self, model: TrainedModel) -> float | None:
+        """Nothing stays open: a tuned model costs by the token."""
+        return 0.0
+
+    def served(self, key: str) -> Endpoint | None:
+        """Nothing stays open."""
+        return None
+
+    def serve(self, model: TrainedModel, key: str) -> Endpoint:
         """The tuned model's name, asked where it was trained."""
         asked_there = {"base_url", "api_key_env"} & self.options.model_fields_set
         return Endpoint(model.model, options={name: getattr(self.options, name) for name in sorted(asked_there)})

@@ -50,11 +50,11 @@ class RehearsalRunner:
 
     Options: ClassVar[type[protocols.Options]] = RehearsalOptions
     local: ClassVar[bool] = False
+    open: ClassVar[dict[str, Endpoint]] = {}
+    """Intent key -> endpoint that is open in this process: a test sees what was not released."""
 
     def __init__(self, options: RehearsalOptions) -> None:
         self.options = options
-        self.served: list[Endpoint] = []
-        """Endpoints that are open: a test sees what was not released."""
 
     def identity(self, base: str) -> dict[str, object]:
         """The base's name and the number of steps."""
@@ -97,15 +97,28 @@ class RehearsalRunner:
         if state and _status(state, time.time()).state == "running":
             _write(path, state | {"cancelled": time.time()})
 
-    def serve(self, model: TrainedModel) -> Endpoint:
+    def estimate(self, job: Job) -> float | None:
+        """The pretended price."""
+        return self.options.usd
+
+    def hourly(self, model: TrainedModel) -> float | None:
+        """Nothing is paid for a pretended endpoint."""
+        return 0.0
+
+    def serve(self, model: TrainedModel, key: str) -> Endpoint:
         """The rehearsal model of that name."""
-        endpoint = Endpoint(model.model, model.adapter, resource_id=model.model if self.options.hosted else None)
-        self.served.append(endpoint)
-        return endpoint
+        resource_id = f"{model.model}#{key}" if self.options.hosted else None
+        endpoint = Endpoint(model.model, model.adapter, resource_id, usd_per_hour=0.0)
+        return self.open.setdefault(key, endpoint) if self.options.hosted else endpoint
+
+    def served(self, key: str) -> Endpoint | None:
+        """The endpoint that is open for this key."""
+        return self.open.get(key)
 
     def release(self, endpoint: Endpoint) -> None:
         """Close it, if it is open."""
-        self.served = [other for other in self.served if other != endpoint]
+        for key in [key for key, other in self.open.items() if other.resource_id == endpoint.resource_id]:
+            del self.open[key]
 
 
 def submits(folder: Path) -> list[str]:

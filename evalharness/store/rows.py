@@ -84,7 +84,11 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Something that costs money while it exists. Open until `closed` is set."""
+    """Something that costs money while it exists. Open until `closed` is set.
+
+    `settings` are {base, options, model}: with them another process makes the runner that finds and releases it. They
+    hold no secret. `estimate_usd` was expected, `cost_usd` was charged; None where nobody knows.
+    """
 
     resource_id: str
     kind: str
@@ -97,6 +101,9 @@ class Resource:
     closed: datetime | None = None
     run_id: str | None = None
     note: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    estimate_usd: float | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

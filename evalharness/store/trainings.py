@@ -18,7 +18,10 @@ from evalharness.store.runs import from_utc, to_utc
 from evalharness.store.text import decode, decode_or_none, encode, encode_or_none, from_json, to_json
 
 _TRAINING = "training_id, runner, base, params, seed, data_id, state, model, tokens, cost_usd, seconds, error, run_id"
-_RESOURCE = "resource_id, kind, provider, intent_key, state, provider_id, price_usd_per_hour, opened, closed, run_id, note"
+_RESOURCE = (
+    "resource_id, kind, provider, intent_key, state, provider_id, price_usd_per_hour, opened, closed, run_id, note, settings, "
+    "estimate_usd, cost_usd"
+)
 
 
 class Trainings(Database):
@@ -68,9 +71,10 @@ class Trainings(Database):
         """Store a resource or its new state; on disk when this returns, so commit the intent before buying."""
         r = resource
         named = [r.resource_id, r.kind, r.provider, r.intent_key, r.state, encode_or_none(r.provider_id)]
-        row = [*named, r.price_usd_per_hour, to_utc(r.opened), to_utc(r.closed), r.run_id, encode(r.note)]
+        times = [r.price_usd_per_hour, to_utc(r.opened), to_utc(r.closed), r.run_id, encode(r.note)]
+        row = [*named, *times, to_json(r.settings), r.estimate_usd, r.cost_usd]
         with self.writing() as con:
-            con.execute(f"INSERT OR REPLACE INTO resources ({_RESOURCE}) VALUES ({', '.join('?' * 11)})", row)
+            con.execute(f"INSERT OR REPLACE INTO resources ({_RESOURCE}) VALUES ({', '.join('?' * 14)})", row)
 
     def open_resources(self) -> list[Resource]:
         """Everything that is not closed and may cost money now, oldest first."""
@@ -106,6 +110,7 @@ def _training(row: tuple[Any, ...]) -> Training:
 
 
 def _resource(row: tuple[Any, ...]) -> Resource:
-    resource_id, kind, provider, intent_key, state, provider_id, price, opened, closed, run_id, note = row
+    resource_id, kind, provider, intent_key, state, provider_id, price, opened, closed, run_id, note, settings, estimate, cost = row
     times = opened.replace(tzinfo=UTC), from_utc(closed)
-    return Resource(resource_id, kind, provider, intent_key, state, decode_or_none(provider_id), price, *times, run_id, decode(note))
+    named = resource_id, kind, provider, intent_key, state, decode_or_none(provider_id), price
+    return Resource(*named, *times, run_id, decode(note), from_json(settings), estimate, cost)

@@ -119,7 +119,17 @@ class FileRunner:
     def cancel(self, handle):
         note("cancel")
 
-    def serve(self, model):
+    def estimate(self, job):
+        return 0.5
+
+    def hourly(self, model):
+        return 2.0
+
+    def served(self, key):
+        note("served")
+        return None
+
+    def serve(self, model, key):
         note("serve")
         return Endpoint(model.model, model.adapter, "r1", {"hosted": not self.local})
 

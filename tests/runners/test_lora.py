@@ -135,10 +135,10 @@ def test_what_is_done_is_found_and_not_done_again(done: tuple[LoraRunner, Job, S
 def test_serving_is_the_base_with_the_adapter(done: tuple[LoraRunner, Job, Status]) -> None:
     made, job, status = done
     assert status.model is not None
-    endpoint = made.serve(status.model)
+    endpoint = made.serve(status.model, "k")
     assert (endpoint.model, endpoint.adapter, endpoint.resource_id) == (f"local/{job.base}", status.model.adapter, None)
     assert endpoint.options == {"device": "cpu"}
-    assert runner(device="auto").serve(status.model).options == {}
+    assert runner(device="auto").serve(status.model, "k").options == {}
     made.release(endpoint)
 
 

@@ -27,7 +27,7 @@ class TestLora(RunnerContract):
         from tests.models.small import one_by_one, question, texts
 
         assert done[2].model is not None
-        endpoint = self.make().serve(done[2].model)
+        endpoint = self.make().serve(done[2].model, "k")
         assert endpoint.model == "local/embedded"
         assert endpoint.adapter is not None
         model = LocalModel(LocalOptions(name="embedded"))

@@ -92,7 +92,7 @@ def test_from_rows_to_a_tuned_model(service: OpenAIEmulator, job: Job) -> None:
     assert last.model.model == f"openai/{tuned}"
     assert last.model.checkpoints == (f"openai/{tuned}:ckpt-step-2",)
     assert last.model.facts["n_epochs"] == 3
-    endpoint = ours.serve(last.model)
+    endpoint = ours.serve(last.model, "k")
     assert endpoint.model == last.model.model
     assert endpoint.resource_id is None
     ours.release(endpoint)
@@ -424,7 +424,7 @@ def test_serving_goes_where_training_went(service: OpenAIEmulator, job: Job) -> 
     ours = runner(base_url=service.url, api_key_env="OPENAI_API_KEY")
     status = follow(ours, ours.submit(job))
     assert status.model is not None
-    assert ours.serve(status.model).options == {"base_url": service.url, "api_key_env": "OPENAI_API_KEY"}
+    assert ours.serve(status.model, "k").options == {"base_url": service.url, "api_key_env": "OPENAI_API_KEY"}
 
 
 def test_the_emulator_notices_what_the_description_forbids(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:

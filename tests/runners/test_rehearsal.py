@@ -123,10 +123,10 @@ def test_hosted_endpoints_are_open_until_released(tmp_path: Path) -> None:
     made = runner(hosted=True)
     model = made.poll(made.submit(JOB(tmp_path))).model
     assert model is not None
-    endpoint = made.serve(model)
+    endpoint = made.serve(model, "k")
     assert endpoint.resource_id is not None
-    assert made.served == [endpoint]
+    assert made.serve(model, "k") == made.served("k") == endpoint
     made.release(endpoint)
     made.release(endpoint)
-    assert made.served == []
-    assert runner().serve(model).resource_id is None
+    assert made.open == {}
+    assert runner().serve(model, "k").resource_id is None

@@ -108,7 +108,19 @@ class LoraRunner:
             while folder.alive() and time.monotonic() < end:
                 time.sleep(0.05)
 
-    def serve(self, model: TrainedModel) -> Endpoint:
+    def estimate(self, job: Job) -> float | None:
+        """Nothing is bought: the job runs on this machine."""
+        return 0.0
+
+    def hourly(self, model: TrainedModel) -> float | None:
+        """Nothing stays open."""
+        return 0.0
+
+    def served(self, key: str) -> Endpoint | None:
+        """Nothing stays open."""
+        return None
+
+    def serve(self, model: TrainedModel, key: str) -> Endpoint:
         """The base, loaded as it was for training, with the adapter on: nothing to open."""
         loading = self.options.model_dump(include=_LOADING, exclude_defaults=True)
         return Endpoint(model=model.model, adapter=model.adapter, options=loading)
