@@ -16,6 +16,7 @@ True
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -146,4 +147,56 @@ class Metric(Protocol):
 
     def finish(self, sums: Floats, n: Floats) -> Floats:
         """(..., k) summed statistics and (...) counts -> (...) values; vectorised, the mean by default."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an asking metric is asked about: a reply to a sample and, if it compares pairs, the other arm's reply to it."""
+
+    key: str
+    sample: Sample
+    reply: Reply
+    other: Reply | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """An asking metric's answer to the question with this key: statistics, or the error (then `stats` is empty).
+
+    `why` is the reason given, `raw` an unusable answer's text; `cost_usd` is None where the price is unknown.
+    """
+
+    key: str
+    stats: tuple[float, ...]
+    why: str | None = None
+    error: str | None = None
+    cost_usd: float | None = None
+    raw: str | None = None
+
+
+@runtime_checkable
+class AskingMetric(Metric, Protocol):
+    """A metric that needs calls to a model (a judge, ragas): it is asked about many replies at once, side by side.
+
+    `score` is not called. `against` is the label of the arm whose replies it compares with, None if it looks at one alone.
+    """
+
+    against: str | None
+    local: bool
+
+    def calls(self, questions: int) -> int:
+        """How many model calls so many questions take, at most."""
+        ...
+
+    def estimate(self, questions: Sequence[Question]) -> float | None:
+        """Dollars that they will cost, rather too many than too few; None if nobody knows. Never spends."""
+        ...
+
+    def ask(self, questions: Sequence[Question]) -> AsyncGenerator[Opinion]:
+        """One opinion per question, in any order, as they come. A judge that fails is an opinion with an error."""
+        ...
+
+    async def close(self) -> None:
+        """Free memory and connections."""
         ...
