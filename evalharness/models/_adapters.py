@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import linear, pad
+from torch.nn.functional import embedding, linear, pad
 
 from evalharness.errors import RunError
 from evalharness.models._peft import WEIGHTS, read_config, scaling
@@ -44,14 +44,29 @@ class _Worn:
     seats: Seats[str] | None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """B(A(x)) for x (rows, tokens, inputs)."""
+        """B(A(x)) for x (rows, tokens, inputs), or for token ids (rows, tokens) of an embedding, whose A has a column for each."""
+        if not x.is_floating_point():
+            return self._looked_up(x)
+        x = x.to(self.a.dtype)
         if self.seats is None:
             return linear(linear(x, self.a), self.b)
         if x.dim() != 3:  # layers that mix rows, as experts do: the batch is tried again in smaller parts, of one adapter at last
             raise RuntimeError("rows with different adapters cannot go through this layer together")
         groups, most = self.seats.rows.shape
         seated = x[self.seats.rows].view(groups, -1, x.shape[2])
-        added = (seated @ self.a.transpose(1, 2) @ self.b.transpose(1, 2)).view(groups * most, x.shape[1], -1)[self.seats.places]
+        return self._unseated((seated @ self.a.transpose(1, 2) @ self.b.transpose(1, 2)).view(groups * most, x.shape[1], -1))
+
+    def _looked_up(self, ids: torch.Tensor) -> torch.Tensor:
+        if self.seats is None:
+            return linear(embedding(ids, self.a.T), self.b)
+        seated = ids[self.seats.rows]
+        added = [linear(embedding(of, a.T), b) for of, a, b in zip(seated, self.a, self.b, strict=True)]
+        return self._unseated(torch.stack(added).flatten(0, 1))
+
+    def _unseated(self, added: torch.Tensor) -> torch.Tensor:
+        """What each row gets, out of what was seated (groups x most, tokens, outputs)."""
+        assert self.seats is not None  # one adapter for all rows needs no seats
+        added = added[self.seats.places]
         return added if self.seats.seated is None else added.masked_fill(~self.seats.seated[:, None, None], 0.0)
 
 
@@ -119,7 +134,7 @@ class Adapters:
             worn = self._worn.get(name)
             if worn is None:
                 return None
-            return output + worn(inputs[0].to(worn.a.dtype)).to(output.dtype)
+            return output + worn(inputs[0]).to(output.dtype)
 
         return add
 
@@ -132,11 +147,19 @@ class Adapters:
             tensors: Mapping[str, torch.Tensor] = load_file(folder / WEIGHTS, device=self._device)
         except (OSError, SafetensorError) as error:
             raise RunError(f"{WEIGHTS} cannot be read: {error}") from error
-        names = {_module_of(key) for key in tensors}
+        names = {_module_of(key) for key in tensors if not self._is_the_base(key, tensors[key])}
         return {name: self._pair(name, tensors, config) for name in sorted(names)}
 
+    def _is_the_base(self, key: str, tensor: torch.Tensor) -> bool:
+        """PEFT saves the base's embedding beside an adapter of it; one that differs would have to be loaded, so it is refused below."""
+        module = self._modules.get(key.removeprefix(_PREFIX).removesuffix(".base_layer.weight"))
+        weight = getattr(module, "weight", None)
+        same = weight is not None and weight.shape == tensor.shape and torch.equal(weight.float(), tensor.to(weight.device).float())
+        return key.endswith(".base_layer.weight") and same
+
     def _pair(self, name: str, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> _Pair:
-        keys = [f"{_PREFIX}{name}.lora_{side}.weight" for side in "AB"]
+        form = "embedding_{}" if isinstance(self._modules.get(name), torch.nn.Embedding) else "{}.weight"
+        keys = [f"{_PREFIX}{name}.lora_{form.format(side)}" for side in "AB"]
         if not all(key in tensors for key in keys):
             raise RunError(f"{WEIGHTS} has half an adapter for {name!r}")
         a, b = (tensors[key].float() for key in keys)
@@ -152,6 +175,8 @@ class Adapters:
         module = self._modules.get(name)
         if isinstance(module, torch.nn.Linear):
             return module.out_features, module.in_features
+        if isinstance(module, torch.nn.Embedding):
+            return module.embedding_dim, module.num_embeddings
         weight = getattr(module, "weight", None)  # GPT-2's Conv1D keeps its weight as (inputs, outputs)
         return tuple(reversed(weight.shape)) if weight is not None and hasattr(module, "nf") else None
 
@@ -165,7 +190,7 @@ def _stamp(folder: Path) -> tuple[int, int]:
 
 
 def _module_of(key: str) -> str:
-    for ending in (".lora_A.weight", ".lora_B.weight"):
+    for ending in (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B"):
         if key.startswith(_PREFIX) and key.endswith(ending):
             return key[len(_PREFIX) : -len(ending)]
     raise RunError(f"{WEIGHTS} has {key!r}: only plain LoRA matrices can be used")

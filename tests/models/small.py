@@ -46,13 +46,14 @@ def adapter(folder: Path, base: Path, seed: int, *, noise: float = 0.3, **config
     settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **config}
     with warnings.catch_warnings():  # PEFT asks transformers for an attribute by its old name
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
         model = peft.get_peft_model(_fresh(base), peft.LoraConfig(**settings))
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_" in name:
                 weight.copy_(torch.randn(weight.shape, generator=dice) * noise)
-    model.save_pretrained(str(folder))
+    model.save_pretrained(str(folder), save_embedding_layers=False)
     return str(folder)
 
 
@@ -105,6 +106,7 @@ def _dressed(base: Path, adapter: str | None) -> Any:
     if adapter is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
             model = importlib.import_module("peft").PeftModel.from_pretrained(model, adapter)
     return model.eval()
 

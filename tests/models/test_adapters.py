@@ -37,6 +37,7 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             "alpha_pattern": {"q_proj": 1},
             "rank_pattern": {"0.self_attn.q_proj": 5},
         },
+        {"r": 3, "target_modules": ["q_proj", "embed_tokens", "lm_head"]},
     ]
     folder = tmp_path_factory.mktemp("adapters")
     return [adapter(folder / str(i), base, i, **kind) for i, kind in enumerate(kinds)]
@@ -44,10 +45,10 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_every_row_wears_its_own(base: Path, model: LocalModel, adapters: list[str]) -> None:
     worn = [None, *adapters]
-    requests = [question(i, Sampling(max_tokens=10), adapter=worn[i % 4], head=HEAD if i % 3 else "Hi.") for i in range(20)]
+    requests = [question(i, Sampling(max_tokens=10), adapter=worn[i % 5], head=HEAD if i % 3 else "Hi.") for i in range(20)]
     expected = one_by_one(base, requests)
     plain = one_by_one(base, [replace(request, adapter=None) for request in requests])
-    assert sum(a != b for a, b in zip(expected, plain, strict=True)) == 15
+    assert sum(a != b for a, b in zip(expected, plain, strict=True)) == 16
     assert texts(model, requests) == expected
 
 
