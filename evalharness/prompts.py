@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -131,11 +131,16 @@ def _as_turns(prompt: Prompt | None, examples: Sequence[Sample]) -> tuple[Messag
 
 def _fill(prompt: Prompt, sample: Sample, examples: Sequence[Sample]) -> str:
     shown = [{**example.fields, "input": example.input, "target": example.targets[0]} for example in examples]
+    return fill(prompt, {**sample.fields, "input": sample.input, "examples": shown}, sample)
+
+
+def fill(prompt: Prompt, values: Mapping[str, object], sample: Sample) -> str:
+    """The template with these values in it. Raises DataError (the prompt, the sample's row) for a value that is not there."""
     try:
-        text = _template(prompt.text).render({**sample.fields, "input": sample.input, "examples": shown})
+        text = _template(prompt.text).render(values)
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         where = f"{prompt.source or 'the prompt'}: row {sample.source or sample.id}"
-        known = ", ".join(sorted([*sample.fields, "input", "examples"]))
+        known = ", ".join(sorted(values))
         raise DataError([Problem(where, "", f"cannot be filled: {error}", f"Fields of the row: {known}")]) from None
     return text.strip("\n")
 

@@ -96,7 +96,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a model is asked: the rendered chat, who asks it (`output_id`), and the adapter to wear, if any."""
+    """What a model is asked: the rendered chat, who asks it (`output_id`), and the adapter to wear, if any.
+
+    `schema` is a JSON schema that the answer should follow: sent where a service takes one, ignored elsewhere.
+    """
 
     output_id: str
     sample_id: str
@@ -104,6 +107,7 @@ class Request:
     sampling: Sampling
     adapter: str | None = None
     repeat: int = 0
+    schema: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def find(kind: registry.Kind, name: str, at: At, problems: list[Problem]) -> Any
 def make(name: str, plugin: Any, argument: object, at: At, problems: list[Problem]) -> Chosen | None:
     """An instance of the plug-in with the argument as its options, or None after a problem."""
     try:
-        options = registry.options(plugin, argument)
+        options = registry.options(plugin, argument, at.root)
         return Chosen(name, options, plugin(options))
     except ValidationError as error:
         problems.extend(explain(error, argument, plugin.Options, at.file, at.key))

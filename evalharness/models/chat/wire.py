@@ -47,8 +47,11 @@ def body(request: Request, name: str, token_field: str, extra: Mapping[str, Any]
         fields["top_p"] = sampling.top_p
     if sampling.stop:
         fields["stop"] = list(sampling.stop)
-    if sampling.temperature > 0:  # repeats of one item must differ; greedy answers need no seed
+    if sampling.temperature > 0 or request.schema is not None:  # repeats of one item must differ; greedy answers need no seed, judges do
         fields["seed"] = sampling.seed + request.repeat
+    if request.schema is not None:
+        described = {"name": "answer", "strict": True, "schema": request.schema}
+        fields["response_format"] = {"type": "json_schema", "json_schema": described}
     if extra:
         fields = {key: value for key, value in {**fields, **extra}.items() if value is not None}
     return json.dumps(fields, separators=(",", ":")).encode()
