@@ -40,6 +40,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     },
     "metrics": {
         "exact_match": "evalharness.metrics.exact_match:ExactMatch",
+        "judge": "evalharness.metrics.judge:Judge",
         "bleu": "evalharness.metrics.sacrebleu:Bleu",
         "chrf": "evalharness.metrics.sacrebleu:Chrf",
         "ter": "evalharness.metrics.sacrebleu:Ter",
@@ -99,16 +100,18 @@ def split_use(use: object) -> tuple[str, object]:
     raise ConfigError(f"expected a name or {{name: options}}, found {use!r}")
 
 
-def options(plugin: Any, argument: object) -> Options:
+def options(plugin: Any, argument: object, root: Path | None = None) -> Options:
     """The plug-in's validated options from a YAML argument (None, a bare value or a mapping).
 
-    Raises pydantic.ValidationError, which the reader turns into problems with file and key.
+    Validators find the workspace in `info.context["root"]`, for files that options name. Raises
+    pydantic.ValidationError, which the reader turns into problems with file and key.
     """
+    context = {"root": root or Path.cwd()}
     model = cast("type[Options]", plugin.Options)
     if argument is None:
-        return model()
+        return model.model_validate({}, context=context)
     if isinstance(argument, Mapping):
-        return model.model_validate(dict(argument))
+        return model.model_validate(dict(argument), context=context)
     if model.shorthand is None:
         raise ConfigError(f"takes options by name, found the bare value {argument!r}")
-    return model.model_validate({model.shorthand: argument})
+    return model.model_validate({model.shorthand: argument}, context=context)
