@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from evalharness.errors import ConfigError, Problem
-from evalharness.report.model import Cell, Counts, DatasetHead, Estimate, MetricHead, Report, Row, RunHead, TrainingFacts, Usage
-from evalharness.stats import Evidence
+from evalharness.report.details import Details, estimate
+from evalharness.report.model import Cell, Counts, DatasetHead, MetricHead, Report, Row, RunHead, TrainingFacts, Usage
 from evalharness.store import ERROR, MISSING, TRUNCATED, Store, Training
 from evalharness.verdict import Verdict, View, confidence_of, decide, gate, level_of, load, reference_of
 from evalharness.verdict.evidence import gains, scores
-from evalharness.verdict.records import interval_json, plain
+from evalharness.verdict.records import plain
 from evalharness.verdict.view import Contender
 from evalharness.verdict.wording import listed, several
 
@@ -35,8 +35,9 @@ def build(store: Store, run_id: str | None = None, *, suite: str | None = None, 
 def of_view(view: View, notes: Sequence[str] = ()) -> Report:
     """The report of a run that is loaded already."""
     reference, ranked_by = reference_of(view), _ranked_by(view)
-    rows = _rows(view, reference)
+    rows = sorted(_rows(view, reference), key=lambda row: _rank(row, ranked_by, view.measures[ranked_by].sign))
     verdicts = _verdicts(view)
+    details = Details.of(view, reference, ranked_by, _told_of(view, rows, reference, verdicts), rows)
     return Report(
         run=_run_head(view),
         dataset=_dataset_head(view),
@@ -46,11 +47,16 @@ def of_view(view: View, notes: Sequence[str] = ()) -> Report:
         candidates=len(view.candidates),
         ranked_by=ranked_by,
         metrics=tuple(_metric_head(view, label) for label in view.measures),
-        rows=tuple(sorted(rows, key=lambda row: _rank(row, ranked_by, view.measures[ranked_by].sign))),
+        rows=tuple(rows),
         headline=_headline(view, verdicts),
         gate=verdicts["gate"].as_json() if "gate" in verdicts else None,
         decision=verdicts["decide"].as_json() if "decide" in verdicts else None,
-        notes=(*_notes(view), *notes),
+        notes=(*_notes(view), *details.notes, *notes),
+        slices=details.slices,
+        curves=details.curves,
+        history=details.history,
+        flips=details.flips,
+        seed=view.seed,
     )
 
 
@@ -91,6 +97,16 @@ def _verdicts(view: View) -> dict[str, Verdict]:
     return found
 
 
+def _told_of(view: View, rows: Sequence[Row], reference: str, verdicts: dict[str, Verdict]) -> str | None:
+    """The arm whose items are shown beside the reference's: the one the decision speaks of, else the best other one."""
+    if all(row.arm != reference or row.problem is not None for row in rows):
+        return None
+    chosen = verdicts["decide"].evidence["chosen"] if "decide" in verdicts else None
+    others = [row for row in rows if row.arm != reference and row.problem is None]
+    best = next((row.arm for row in others if row.role == "candidate"), others[0].arm if others else None)
+    return chosen if chosen is not None and chosen != reference else best
+
+
 def _headline(view: View, verdicts: dict[str, Verdict]) -> str:
     """One line: the decision, else the gate's answer, else how many arms were scored."""
     for kind in ("decide", "gate"):
@@ -117,13 +133,9 @@ def _cells(view: View, labels: Sequence[str], reference: str, metric: str) -> di
     against = gains(view, others, reference, metric, level) if others else {}
     found = {}
     for label in labels:
-        gain = _estimate(against[label], level) if label in against else None
-        found[label] = Cell(metric, _estimate(own[label], confidence, sign), gain, plain(view.missing(label, metric)) or 0.0)
+        gain = estimate(against[label], level) if label in against else None
+        found[label] = Cell(metric, estimate(own[label], confidence, sign), gain, plain(view.missing(label, metric)) or 0.0)
     return found
-
-
-def _estimate(evidence: Evidence, level: float, sign: int = 1) -> Estimate:
-    return Estimate(**interval_json(evidence.interval(level), sign))
 
 
 def _row(view: View, each: Contender, reference: str, cells: Sequence[dict[str, Cell]], counted_by: str | None) -> Row:

@@ -143,6 +143,66 @@ class DatasetHead:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceCell:
+    """One arm under one metric on the items of one slice; `gain` as in `Cell`."""
+
+    slice: str
+    n: int
+    arm: str
+    metric: str
+    score: Estimate
+    gain: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A logged step of a training: mean nats per answer token."""
+
+    step: int
+    train_loss: float | None
+    dev_loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How an arm was trained, step by step; `chosen` is the step of the checkpoint that was kept, None where unknown."""
+
+    arm: str
+    points: tuple[CurvePoint, ...]
+    chosen: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPoint:
+    """What an arm scored in a run of the suite, this one included. Only points of equal `dataset_id` can be compared."""
+
+    run_id: str
+    started: str
+    dataset_id: str
+    arm: str
+    arm_id: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """An item on which an arm and the reference differ much; `difference` is positive where the arm is better."""
+
+    sample_id: str
+    metric: str
+    difference: float | None
+    input: str
+    targets: tuple[str, ...]
+    arm: str
+    arm_text: str | None
+    reference: str
+    reference_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A run's report. `rows` are best first by the metric `ranked_by`, arms that were not scored last.
 
@@ -163,4 +223,9 @@ class Report:
     gate: Mapping[str, Any] | None = None
     decision: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    slices: tuple[SliceCell, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    history: tuple[HistoryPoint, ...] = ()
+    flips: tuple[Flip, ...] = ()
+    seed: int = 0
     schema: int = SCHEMA

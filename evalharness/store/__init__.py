@@ -19,10 +19,13 @@ from evalharness.errors import StoreError
 from evalharness.store.answers import Answers
 from evalharness.store.data import Data
 from evalharness.store.database import Database
+from evalharness.store.pins import Part, Pin, Pins
 from evalharness.store.rows import DatasetHead, KnownOutput, MetricRow, Resource, Run, RunArm, Training, Usage, VerdictRow
 from evalharness.store.runs import Runs
+from evalharness.store.spending import Spending, Spendings
 from evalharness.store.tables import ERROR, MISSING, OK, TRUNCATED, ScoreTable, Tables
 from evalharness.store.text import decode
+from evalharness.store.texts import Answer, Texts
 from evalharness.store.trainings import Trainings
 from evalharness.store.writer import Writer
 
@@ -31,13 +34,17 @@ __all__ = [
     "MISSING",
     "OK",
     "TRUNCATED",
+    "Answer",
     "DatasetHead",
     "KnownOutput",
     "MetricRow",
+    "Part",
+    "Pin",
     "Resource",
     "Run",
     "RunArm",
     "ScoreTable",
+    "Spending",
     "Store",
     "Training",
     "Usage",
@@ -46,7 +53,7 @@ __all__ = [
 ]
 
 
-class Store(Data, Runs, Trainings, Answers, Tables):
+class Store(Data, Runs, Trainings, Answers, Tables, Pins, Spendings, Texts):
     """The results store at a path. Making one touches nothing; every method opens the file, works and closes.
 
     Reading a store that does not exist gives what an empty one would; the first write creates it. While another

@@ -56,7 +56,7 @@ class Data(Database):
             rows = con.execute(f"SELECT {columns} FROM samples WHERE dataset_id = ? ORDER BY position", [dataset_id]).fetchall()
         if head is None:
             raise StoreError(f"{self.path}: there is no dataset {dataset_id}")
-        return Dataset(decode(head[0]), head[1], tuple(_sample(*row) for row in rows), decode(head[2]))
+        return Dataset(decode(head[0]), head[1], tuple(sample_of(*row) for row in rows), decode(head[2]))
 
 
 def _details(dataset: Dataset) -> str:
@@ -83,7 +83,8 @@ def _table(dataset_id: str, samples: Sequence[Sample]) -> pa.Table:
     )
 
 
-def _sample(sample_id: str, messages: str, targets: str, fields: str, cluster: str | None, slices: str, source: str) -> Sample:
+def sample_of(sample_id: str, messages: str, targets: str, fields: str, cluster: str | None, slices: str, source: str) -> Sample:
+    """A sample from the columns of a row."""
     turns = tuple(Message(turn["role"], turn["content"]) for turn in from_json(messages))
     return Sample(
         sample_id, turns, tuple(from_json(targets)), from_json(fields), decode_or_none(cluster), from_json(slices), decode(source)

@@ -44,12 +44,13 @@ class Runs(Database):
         with self.writing() as con:
             con.execute("UPDATE runs SET state = ?, finished = ? WHERE run_id = ?", [state, to_utc(utc_now()), run_id])
 
-    def runs(self, suite_name: str | None = None, *, limit: int | None = None) -> list[Run]:
-        """Runs, newest first; of one suite if it is named."""
-        sql = f"SELECT {_RUN} FROM runs WHERE suite_name = ? OR ? IS NULL ORDER BY run_id DESC LIMIT ?"
+    def runs(self, suite_name: str | None = None, *, before: str | None = None, limit: int | None = None) -> list[Run]:
+        """Runs, newest first; of one suite if it is named; only those before the run with the id `before`, if given."""
+        wanted = "(suite_name = ? OR ? IS NULL) AND (run_id < ? OR ? IS NULL)"
         name = encode_or_none(suite_name)
         with self.reading() as con:
-            rows = con.execute(sql, [name, name, limit]).fetchall()
+            sql = f"SELECT {_RUN} FROM runs WHERE {wanted} ORDER BY run_id DESC LIMIT ?"
+            rows = con.execute(sql, [name, name, before, before, limit]).fetchall()
         return [_run(row) for row in rows]
 
     def latest_run(self, suite_name: str | None = None) -> Run | None:

@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from evalharness.errors import ConfigError, Problem
-from evalharness.records import Output
 from evalharness.stats import Comparison
+from evalharness.store import Answer
 from evalharness.verdict.evidence import comparison, differences, scores
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.money import per_1000
@@ -44,7 +43,7 @@ def compare(view: View, arm: str, against: str | None = None, *, confidence: flo
         "n": view.n,
         "metrics": found,
         "usage": {label: _usage(view, label) for label in (arm, reference)},
-        "flips": _flips(view, arm, reference, metrics[0], flips) if metrics else [],
+        "flips": largest_flips(view, arm, reference, metrics[0], flips) if metrics else [],
         "arm_ids": {label: view.contender(label).arm.arm_id for label in (arm, reference)},
     }
     sentences = tuple(each["sentence"] for each in found)
@@ -101,27 +100,27 @@ def _usage(view: View, label: str) -> dict[str, Any]:
     }
 
 
-def _flips(view: View, arm: str, other: str, metric: str, most: int) -> list[dict[str, Any]]:
+def largest_flips(view: View, arm: str, other: str, metric: str, most: int = FLIPS) -> list[dict[str, Any]]:
     """The items whose values differ most, half of them losses and half wins where there are enough of both."""
     gaps = differences(view, arm, other, metric)
     ranked = sorted(np.flatnonzero(gaps), key=lambda i: (-abs(gaps[i]), i))
     losses, wins = ([i for i in ranked if gaps[i] * sign > 0] for sign in (-1, 1))
     half = max(most // 2, most - len(wins))
-    chosen = [*losses[:half], *wins[: most - len(losses[:half])]]
-    ids = [view.samples[i].id for i in chosen]
-    texts = {label: _texts(view, label, ids) for label in (arm, other)}
+    chosen = {view.ids[i]: float(gaps[i]) for i in [*losses[:half], *wins[: most - len(losses[:half])]]}
+    samples = {sample.id: sample for sample in view.store.samples(view.dataset.dataset_id, list(chosen))}
+    arm_ids = {label: view.contender(label).arm.arm_id for label in (arm, other)}
+    texts = view.store.answers(list(arm_ids.values()), list(chosen))
     return [
         {
-            "sample_id": view.samples[i].id,
-            "difference": plain(float(gaps[i])),
-            "input": view.samples[i].input,
-            "targets": list(view.samples[i].targets),
-            "answers": {label: texts[label].get(view.samples[i].id) for label in (arm, other)},
+            "sample_id": sample_id,
+            "difference": plain(gap),
+            "input": samples[sample_id].input,
+            "targets": list(samples[sample_id].targets),
+            "answers": {label: _text(texts[arm_id].get(sample_id)) for label, arm_id in arm_ids.items()},
         }
-        for i in chosen
+        for sample_id, gap in chosen.items()
     ]
 
 
-def _texts(view: View, label: str, ids: Sequence[str]) -> dict[str, str | None]:
-    outputs: list[Output] = view.store.outputs(view.contender(label).arm.arm_id, view.dataset.dataset_id, ids)
-    return {output.sample_id: output.reply.text for output in reversed(outputs)}
+def _text(answer: Answer | None) -> str | None:
+    return None if answer is None else answer.text

@@ -94,13 +94,22 @@ def _board(view: View, reference: str, level: float) -> dict[str, Board]:
 
 def _bootstrapped(view: View, reference: str, level: float) -> dict[str, Board]:
     names = [label for label, measure in view.measures.items() if measure.ready and measure.row.kind == "corpus"]
-    arms = [each.label for each in view.scored if each.label != reference]
-    described = {name: _options(view, name, level, None) for name in names}
-    tables = [(described[name][0], [view.stats(arm, name) for arm in [*arms, reference]]) for name in names]
-    found = stats.leaderboards(tables, **described[names[0]][1])
+    return boards(view, [each.label for each in view.scored], reference, names, level)
+
+
+def boards(
+    view: View, arms: Sequence[str], reference: str, metrics: Sequence[str], level: float, rows: Rows | None = None
+) -> dict[str, Board]:
+    """metric -> scores of the arms and gains against `reference`, for several metrics at the price of one set of draws."""
+    others = [arm for arm in arms if arm != reference]
+    described = {name: _options(view, name, level, rows) for name in metrics}
+    tables = [(described[name][0], [_cut(view.stats(arm, name), rows) for arm in [*others, reference]]) for name in metrics]
+    if not tables:
+        return {}
+    found = stats.leaderboards(tables, **described[metrics[0]][1])
     return {
-        name: (_oriented(described[name][0], [*arms, reference], each.scores), dict(zip(arms, each.differences, strict=True)))
-        for name, each in zip(names, found, strict=True)
+        name: (_oriented(described[name][0], [*others, reference], each.scores), dict(zip(others, each.differences, strict=True)))
+        for name, each in zip(metrics, found, strict=True)
     }
 
 
@@ -118,6 +127,13 @@ def differences(view: View, arm: str, other: str, metric: str) -> Floats:
     mine, others = (stats.outcomes(view.stats(label, metric), measure).worst for label in (arm, other))
     one = np.ones(view.n)
     return measure.sign * (measure.finish(mine, one) - measure.finish(others, one))
+
+
+def value(view: View, arm: str, metric: str, rows: Rows | None = None) -> float:
+    """The arm's score in the metric's own unit, missing outputs at their worst; without the price of an interval."""
+    measure, _ = _options(view, metric, 0.95, rows)
+    worst = stats.outcomes(_cut(view.stats(arm, metric), rows), measure).worst
+    return float(measure.finish(worst.sum(axis=0), np.array(float(len(worst)))))
 
 
 def _options(view: View, metric: str, level: float, rows: Rows | None) -> tuple[stats.Measure, dict[str, Any]]:

@@ -81,7 +81,6 @@ def gate(
     chosen = _chosen(view, candidates, reference)
     level = level_of(view, confidence)
     found = gate_each(view, spec, chosen, reference, level)
-    answer = next(answer for answer in WORST_FIRST if any(each.answer == answer for each in found))
     evidence = {
         "against": reference,
         "confidence": plain(confidence_of(view, confidence)),
@@ -94,7 +93,12 @@ def gate(
     sentences = [each.sentence(reference) for each in found]
     if len(view.candidates) > 1:
         sentences.append(_correction(view, level))
-    return Verdict("gate", answer, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
+    return Verdict("gate", worst_of(found), tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
+
+
+def worst_of(found: Sequence[Gated]) -> Outcome:
+    """The run's answer: the least good one of its candidates'."""
+    return next(answer for answer in WORST_FIRST if any(each.answer == answer for each in found))
 
 
 def gate_each(view: View, spec: GateSpec, candidates: Sequence[str], reference: str, level: float) -> list[Gated]:

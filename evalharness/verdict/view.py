@@ -11,7 +11,7 @@ which bootstrap draw meets which item: the same scores give the same verdict to 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,23 @@ class View:
     def candidates(self) -> tuple[Contender, ...]:
         """The trained arms that can be compared: what the correction for several candidates counts."""
         return tuple(each for each in self.scored if each.is_candidate)
+
+    def only(self, ids: frozenset[str]) -> View:
+        """The same arms on those of the items that are among `ids`. Raises ConfigError if none is."""
+        kept = np.array([sample_id in ids for sample_id in self.ids], np.bool_)
+        if kept.all():
+            return self
+        if not kept.any():
+            raise ConfigError([Problem("", "", "the two runs have no held-out item in common", "Score both on the same test set")])
+        return replace(
+            self,
+            ids=tuple(np.array(self.ids)[kept].tolist()),
+            clusters=None if self.clusters is None else _renumbered(self.clusters[kept]),
+            slices={name: values[kept] for name, values in self.slices.items()},
+            _order=self._order[kept],
+            _extremes={},
+            boards={},
+        )
 
     def contender(self, label: str) -> Contender:
         """The arm called `label`. Raises ConfigError if the run has none."""
@@ -204,8 +221,8 @@ def load(store: Store, run_id: str, root: Path = Path()) -> View:
     suite = _suite(run)
     uses = suite.metrics if suite is not None else ()
     measures = [Measure.of(row, root, uses) for row in store.run_metrics(run_id)]
-    dev = _view(store, run, suite, sets["dev"], arms[sets["dev"].dataset_id], measures, None) if "dev" in sets else None
-    return _view(store, run, suite, sets["test"], arms[sets["test"].dataset_id], measures, dev)
+    dev = assembled(store, run, suite, sets["dev"], arms[sets["dev"].dataset_id], measures, None) if "dev" in sets else None
+    return assembled(store, run, suite, sets["test"], arms[sets["test"].dataset_id], measures, dev)
 
 
 def _suite(run: Run) -> Suite | None:
@@ -217,9 +234,10 @@ def _suite(run: Run) -> Suite | None:
     return suite if suite.name else suite.model_copy(update={"name": run.suite_name})
 
 
-def _view(
+def assembled(
     store: Store, run: Run, suite: Suite | None, dataset: DatasetHead, arms: Sequence[RunArm], measures: Sequence[Measure], dev: View | None
 ) -> View:
+    """A run's arms on a dataset, read from the store."""
     arm_ids = [each.arm.arm_id for each in arms]
     tables = store.score_tables(arm_ids, dataset.dataset_id, [measure.row.metric_id for measure in measures])
     some = tables[measures[0].row.metric_id]
