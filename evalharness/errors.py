@@ -7,7 +7,8 @@
     │   └── StoreError        exit 2   the results store cannot be opened, written or understood
     ├── RunError              exit 4   something failed while running
     │   ├── TrainingFailed    exit 4   a training ended without a model
-    │   └── ProviderError     exit 4   a hosted service refused, failed or could not be reached
+    │   └── ProviderError     exit 4   a hosted service failed or could not be reached
+    │       └── Refused       exit 4   it read the request and said no: nothing was bought
     └── BudgetExceeded        exit 4   the next step would pass the suite's cap
 
 >>> raise ConfigError([Problem("suites/a.yaml", "metrics[0]", "'blue' is no metric", "Did you mean 'bleu'?")])
@@ -80,7 +81,11 @@ class TrainingFailed(RunError):
 
 
 class ProviderError(RunError):
-    """A hosted service refused, failed or could not be reached."""
+    """A hosted service failed or could not be reached; whether something was bought is for `find` to say."""
+
+
+class Refused(ProviderError):
+    """A hosted service read the request and said no: nothing was bought, and asking again changes nothing."""
 
 
 class BudgetExceeded(EvalhError):

@@ -108,6 +108,10 @@ class Model(Protocol):
         """What decides this model's answers besides prompt and sampling (revision, weights or template hash, URL)."""
         ...
 
+    def estimate(self, request: Request) -> float | None:
+        """Dollars that the answer will cost, rather too many than too few; 0.0 if nothing is paid, None if nobody knows. Never spends."""
+        ...
+
     def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, in any order, as they come. A failed request is a reply with finish "error"."""
         ...

@@ -86,6 +86,10 @@ class LocalModel:
         """Why the adapter in `folder` cannot be used on this base (another base, another chat template, no LoRA); else None."""
         return unfit(Path(folder), identity(self.options.name, self.options.revision))
 
+    def estimate(self, request: Request) -> float | None:
+        """Nothing is paid."""
+        return 0.0
+
     async def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, as rows finish. A prompt beyond the context or an unusable adapter is an error reply.
 

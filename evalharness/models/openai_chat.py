@@ -103,6 +103,11 @@ class OpenAIChat:
         known = {"base_url": _AUTHORITY.sub("//", self.base_url), "model": self.options.name}
         return {**known, "extra_body": digest(self.options.extra_body)} if self.options.extra_body else known
 
+    def estimate(self, request: Request) -> float | None:
+        """By the price book: three bytes to a token and eight tokens around each turn; an answer as long as it may get."""
+        prompt = sum(len(message.content.encode("utf-8", "replace")) // 3 + 8 for message in request.messages)
+        return self._price.of_tokens(prompt, request.sampling.max_tokens)
+
     async def generate(self, requests: Iterable[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, in any order, as they come. Raises ConfigError if the key is not set, MissingExtra."""
         headers, secrets = self._headers()

@@ -88,6 +88,10 @@ class RecordedModel:
             raise DataError([Problem(display(self._path), "", found, "Give one for each test row, in its order. " + _FIX)])
         self._answers = {sample.id: [row.output] for sample, row in zip(unique, rows, strict=True)}
 
+    def estimate(self, request: Request) -> float | None:
+        """Nothing is paid."""
+        return 0.0
+
     async def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """The recorded output of each request's sample (its k-th one for repeat k, if there are as many)."""
         strangers = {r.sample_id: Sample(r.sample_id, r.messages, ()) for r in requests if r.sample_id not in self._answers}

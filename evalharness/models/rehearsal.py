@@ -55,6 +55,10 @@ class RehearsalModel:
         """Name and seed; what only makes answers late, dear or missing is outside, so that what failed can be tried again."""
         return {"name": self.options.name, "seed": str(self.options.seed)}
 
+    def estimate(self, request: Request) -> float | None:
+        """Nothing is paid."""
+        return 0.0
+
     async def generate(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """A reply for each request, in any order."""
         places = asyncio.Semaphore(self.options.concurrency)

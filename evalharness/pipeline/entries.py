@@ -103,13 +103,14 @@ def _trained(bare: Entry, seeds: Sequence[int], loaded: LoadedSuite, splits: Spl
     rows = training_rows(bare.prompt, splits.train.samples, bare.examples)
     dev = training_rows(bare.prompt, splits.dev.samples, bare.examples)
     data = digest([[[m.as_dict() for m in chat] for chat in side] for side in (rows, dev)])
+    settings = {"base": trainer.base, "options": {} if rehearse else trainer.options}
     found = []
     for seed in seeds:
         label = bare.label if len(seeds) == 1 else f"{bare.label} (seed {seed})"
         key = digest([name, runner.identity(trainer.base), data, seed])
         folder = str(results / "trainings" / key)
         job = Job(key, digest(["training", key]), trainer.base, params, seed, rows, dev, folder, label)
-        found.append(replace(bare, label=label, training=Training(label, name, runner, job)))
+        found.append(replace(bare, label=label, training=Training(label, name, runner, job, settings)))
     return found
 
 

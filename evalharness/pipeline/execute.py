@@ -15,19 +15,22 @@ import logging
 import subprocess
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
 from evalharness.errors import EvalhError, StoreError
-from evalharness.ids import digest, ulid
+from evalharness.ids import ulid
+from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, score_missing, wanted
+from evalharness.pipeline.locks import only_one
 from evalharness.pipeline.plan import Plan
 from evalharness.pipeline.scoring import Scorer, metric_id
-from evalharness.pipeline.training import finished, train
+from evalharness.pipeline.serving import release_left, serving
+from evalharness.pipeline.training import Training, finished, train
 from evalharness.protocols import Metric, Model
 from evalharness.records import Dataset, TrainedModel
 from evalharness.store import MetricRow, Run, Store
@@ -72,7 +75,8 @@ async def execute(plan: Plan, store: Store, emit: Emit, *, may_train: bool = Tru
     state = "cancelled"
     try:
         with store.writer() as writer:
-            work = _Work(plan, Desk(run_id, store, writer, Scorer(metric for metric in plan.loaded.metrics.values())), emit, may_train)
+            budget = await asyncio.to_thread(_budget, plan, store)
+            work = _Work(plan, Desk(run_id, store, writer, Scorer(plan.loaded.metrics.values()), budget), emit, may_train)
             await _everything(work)
         state = "failed" if work.failures else "succeeded"
     except ExceptionGroup as group:
@@ -81,6 +85,12 @@ async def execute(plan: Plan, store: Store, emit: Emit, *, may_train: bool = Tru
     finally:
         store.finish_run(run_id, state)
     return Result(run_id, state, work.failures, work.tally)
+
+
+def _budget(plan: Plan, store: Store) -> Budget:
+    """The suite's cap, less what all its runs have spent."""
+    cap = plan.loaded.suite.budget
+    return Budget(None) if cap is None else Budget(cap.usd, store.spending(plan.loaded.suite.name).usd)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
@@ -118,19 +128,22 @@ async def _hosted(work: _Work, entry: Entry) -> None:
     trained = await _train(work, entry)
     if trained is None or entry.training is None:
         return
-    runner = entry.training.runner
+    training, store = entry.training, work.desk.store
     asks = _asks(work, entry, trained)
-    if not any([await asyncio.to_thread(wanted, ask, work.desk.store) for ask in asks]):
-        await _score(work, asks)
-        return
-    endpoint = await _guard(work, [entry.label], asyncio.to_thread(runner.serve, trained, digest(["serving", entry.training.job.key])))
-    if endpoint is None:
-        return
-    try:
+    wait = Event("generate", entry.label, text="another evalh is at it; waiting for its end")
+    async with only_one(training.job.workdir, "serving", lambda: work.emit(wait)):
+        if any([await asyncio.to_thread(wanted, ask, store) for ask in asks]):
+            await _guard(work, [entry.label], _ask_served(work, training, trained, asks))
+            return
+        await _guard(work, [entry.label], asyncio.to_thread(release_left, training, store))
+    await _score(work, asks)
+
+
+async def _ask_served(work: _Work, training: Training, trained: TrainedModel, asks: Sequence[Ask]) -> None:
+    async with serving(training, trained, work.desk.store, work.desk.run_id, work.desk.budget, work.emit) as endpoint:
         _, model = endpoint_model(endpoint, work.plan.loaded.root)
-        await _generate(work, model, [_worn(ask, endpoint.adapter) for ask in asks])
-    finally:
-        await asyncio.shield(asyncio.to_thread(runner.release, endpoint))
+        by_the_hour = endpoint.usd_per_hour is not None and endpoint.usd_per_hour > 0
+        await _generate(work, model, [replace(_worn(ask, endpoint.adapter), by_the_hour=by_the_hour) for ask in asks])
 
 
 async def _train(work: _Work, entry: Entry) -> TrainedModel | None:
@@ -142,9 +155,9 @@ async def _train(work: _Work, entry: Entry) -> TrainedModel | None:
             work.failures[entry.label] = "is not trained yet; evalh train-and-score trains it"
     elif training.runner.local:
         async with work.device:
-            model = await _guard(work, [entry.label], train(training, store, work.desk.run_id, work.emit), "train")
+            model = await _guard(work, [entry.label], train(training, store, work.desk.run_id, work.emit, work.desk.budget), "train")
     else:
-        model = await _guard(work, [entry.label], train(training, store, work.desk.run_id, work.emit), "train")
+        model = await _guard(work, [entry.label], train(training, store, work.desk.run_id, work.emit, work.desk.budget), "train")
     if model is not None:
         work.trained[entry.label] = model
     return model
@@ -198,6 +211,9 @@ async def _generate(work: _Work, model: Model, asks: Sequence[Ask]) -> None:
         await model.close()
     if tally is not None:
         work.tally = work.tally + tally
+        work.failures |= tally.stopped
+        for label, reason in tally.stopped.items():
+            work.emit(Event("generate", label, kind="warning", text=reason))
         for label, failed in tally.labels.items():
             if failed and failed == sum(len(ask.dataset) * ask.repeats for ask in asks if ask.label == label):
                 work.failures[label] = "every answer failed; `evalh report` shows the first errors"

@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from evalharness.errors import BudgetExceeded
 from evalharness.ids import digest
+from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.scoring import Scorer
 from evalharness.prompts import Prompt, render
@@ -32,6 +34,8 @@ class Ask:
     examples: tuple[Sample, ...]
     adapter: str | None = None
     repeats: int = 1
+    by_the_hour: bool = False
+    """The model is paid for by the hour: its answers cost nothing more."""
 
     def requests(self) -> Iterator[tuple[Request, Sample]]:
         """Every request of this arm on this data set, in data order."""
@@ -50,6 +54,7 @@ class Desk:
     store: Store
     writer: Writer
     scorer: Scorer
+    budget: Budget = field(default_factory=lambda: Budget(None))
 
 
 @dataclass(slots=True)
@@ -61,10 +66,15 @@ class Tally:
     failed: int = 0
     scored: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    """Label -> answers that failed now."""
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Label -> why not all of it was asked."""
 
     def __add__(self, other: Tally) -> Tally:
-        labels = {**self.labels, **other.labels}
-        return Tally(self.asked + other.asked, self.kept + other.kept, self.failed + other.failed, self.scored + other.scored, labels)
+        labels, stopped = {**self.labels, **other.labels}, {**self.stopped, **other.stopped}
+        return Tally(
+            self.asked + other.asked, self.kept + other.kept, self.failed + other.failed, self.scored + other.scored, labels, stopped
+        )  # fmt: skip
 
 
 def output_id(arm_id: str, sample_id: str, repeat: int) -> str:
@@ -82,7 +92,8 @@ def wanted(ask: Ask, store: Store) -> list[tuple[Request, Sample]]:
 async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) -> Tally:
     """Answer and score what is missing of all these arms in one pass over the model, then score what was kept.
 
-    Every request ends as a stored output: one that the model leaves unanswered is stored as an error.
+    Every request that was sent ends as a stored output: one that the model leaves unanswered is stored as an error.
+    Requests that the budget has no room for are not sent; the tally says so.
     """
     tally = Tally()
     open_requests: dict[str, tuple[Ask, Request, Sample]] = {}
@@ -94,10 +105,11 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
         done[_name(ask)] = [total - len(missing), total]
         open_requests |= {request.output_id: (ask, request, sample) for request, sample in missing}
         emit(Event("generate", ask.label, total - len(missing), total))
-    tally.asked = len(open_requests)
+    wanted_now = len(open_requests)
     if open_requests:
         _bind(model, asks)
-        async with aclosing(model.generate([request for _, request, _ in open_requests.values()])) as replies:
+        rounds = _Rounds(model, desk.budget, by_the_hour=all(ask.by_the_hour for ask in asks))
+        async with aclosing(rounds.replies([request for _, request, _ in open_requests.values()])) as replies:
             async for reply in replies:
                 found = open_requests.pop(reply.output_id, None)
                 if found is None:
@@ -106,12 +118,53 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
                 counts = done[_name(found[0])]
                 counts[0] += 1
                 emit(Event("generate", found[0].label, counts[0], counts[1]))
+        unsent = {request.output_id for request in rounds.unsent}
         for key, found in open_requests.items():
-            _take(Reply(key, None, "error", error="the model gave no reply"), *found, desk, tally)
+            if key in unsent:
+                tally.stopped[found[0].label] = rounds.why
+            else:
+                _take(Reply(key, None, "error", error="the model gave no reply"), *found, desk, tally)
+        wanted_now -= len(unsent)
+    tally.asked = wanted_now
     await asyncio.to_thread(desk.writer.flush)
     for ask in asks:
         tally.scored += await asyncio.to_thread(score_missing, ask, desk, emit)
     return tally
+
+
+class _Rounds:
+    """Asks a model in rounds that fit into the budget: what a round did not use is there for the next one."""
+
+    def __init__(self, model: Model, budget: Budget, *, by_the_hour: bool) -> None:
+        self._model, self._budget, self._by_the_hour = model, budget, by_the_hour
+        self.unsent: Sequence[Request] = ()
+        self.why = ""
+
+    async def replies(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
+        """Every reply; afterwards `unsent` holds what the budget had no room for, and `why` says so."""
+        while requests:
+            costs = [self._cost(request) for request in requests]
+            n = max(1, self._budget.fitting(costs))
+            try:
+                async with self._budget.when_free("the next answer", _total(costs[:n])) as reserved:
+                    worst = dict(zip((request.output_id for request in requests[:n]), costs, strict=False))
+                    async with aclosing(self._model.generate(requests[:n])) as replies:
+                        async for reply in replies:
+                            charged = worst.pop(reply.output_id, 0.0) if reply.cost_usd is None else reply.cost_usd
+                            reserved.spend(0.0 if reply.error is not None and reply.cost_usd is None else charged or 0.0)
+                            yield reply
+            except BudgetExceeded as error:
+                self.unsent, self.why = requests, str(error)
+                return
+            requests = requests[n:]
+
+    def _cost(self, request: Request) -> float | None:
+        return 0.0 if self._by_the_hour or self._budget.cap is None else self._model.estimate(request)
+
+
+def _total(costs: Sequence[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 def _name(ask: Ask) -> str:

@@ -11,12 +11,16 @@ TrainedModel(model='local/embedded', adapter='results/trainings/â€¦/adapter', â€
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
-from evalharness.errors import ProviderError, TrainingFailed
+from evalharness.errors import ProviderError, Refused, TrainingFailed
 from evalharness.ids import digest
+from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.events import Emit, Event
+from evalharness.pipeline.locks import only_one
 from evalharness.protocols import Runner
 from evalharness.records import FINAL, Handle, Job, Status, TrainedModel
 from evalharness.store import Resource, Store
@@ -37,6 +41,8 @@ class Training:
     runner_name: str
     runner: Runner
     job: Job
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """{base, options}: what makes the runner again, for the ledger."""
 
 
 def finished(training: Training, store: Store) -> TrainedModel | None:
@@ -48,24 +54,38 @@ def finished(training: Training, store: Store) -> TrainedModel | None:
     return row.model if adapter is None or Path(adapter).is_dir() else None
 
 
-async def train(training: Training, store: Store, run_id: str, emit: Emit) -> TrainedModel:
+async def train(training: Training, store: Store, run_id: str, emit: Emit, budget: Budget) -> TrainedModel:
     """Train, or adopt what was trained before; every state that is seen is stored.
 
-    Raises TrainingFailed with the runner's reason. Cancelled (Ctrl-C), it cancels a local job, which keeps its
+    Raises TrainingFailed with the runner's reason, BudgetExceeded before anything is bought. While another evalh
+    process trains the same, it waits. Cancelled (Ctrl-C), it cancels a local job, which keeps its
     last checkpoint; a hosted job goes on and is adopted by the next run.
     """
     if model := await asyncio.to_thread(finished, training, store):
         emit(Event("train", training.label, kind="end", text="trained before"))
         return model
-    training = await asyncio.to_thread(_this_attempt, training, store)
-    handle = await asyncio.to_thread(_start, training, store, run_id)
-    try:
-        status = await _follow(training, handle, store, emit)
-    except asyncio.CancelledError:
-        if training.runner.local:
-            await asyncio.to_thread(training.runner.cancel, handle)
-        raise
-    await asyncio.to_thread(_settle, training, handle, status, store, run_id)
+    wait = Event("train", training.label, text="another evalh is at it; waiting for its end")
+    async with only_one(training.job.workdir, "training", lambda: emit(wait)):
+        if model := await asyncio.to_thread(finished, training, store):
+            return model
+        return await _buy(await asyncio.to_thread(_this_attempt, training, store), store, run_id, emit, budget)
+
+
+async def _buy(training: Training, store: Store, run_id: str, emit: Emit, budget: Budget) -> TrainedModel:
+    estimate = await asyncio.to_thread(training.runner.estimate, training.job)
+    rows = await asyncio.to_thread(store.resources, training.job.key)
+    known = [row for row in rows if row.closed is None]  # an intent of before counts as spent already
+    async with budget.when_free(f"training {training.label}", 0.0 if known else estimate) as reserved:
+        row = _ledger(training, run_id, estimate, known[-1].opened if known else utc_now())
+        row, handle = await asyncio.to_thread(_start, training, store, row)
+        try:
+            status = await _follow(training, handle, store, emit)
+        except asyncio.CancelledError:
+            if training.runner.local:
+                await asyncio.to_thread(training.runner.cancel, handle)
+            raise
+        await asyncio.to_thread(_settle, training, status, store, row)
+        reserved.spend(status.cost_usd if status.cost_usd is not None else estimate or 0.0)
     if status.state != "succeeded" or status.model is None:
         raise TrainingFailed(status.error or status.detail or status.state)
     emit(Event("train", training.label, status.step or 0, status.total_steps, kind="end", cost_usd=status.cost_usd))
@@ -85,21 +105,26 @@ def _this_attempt(training: Training, store: Store) -> Training:
     return replace(training, job=replace(training.job, key=key))
 
 
-def _ledger(training: Training, run_id: str, state: str, handle: Handle | None = None, note: str = "") -> Resource:
-    job = training.job
-    closed = utc_now() if state not in {"intent", "open"} else None
+def _ledger(training: Training, run_id: str, estimate: float | None, opened: datetime) -> Resource:
+    key = training.job.key
     return Resource(
-        digest(["training", job.key]), "training", training.runner_name, job.key, state,
-        handle.provider_id if handle else None, closed=closed, run_id=run_id, note=note,
+        digest(["training", key]), "training", training.runner_name, key, "intent", opened=opened, run_id=run_id,
+        settings=training.settings, estimate_usd=estimate,
     )  # fmt: skip
 
 
-def _start(training: Training, store: Store, run_id: str) -> Handle:
-    store.put_resource(_ledger(training, run_id, "intent"))
-    store.put_training(_row(training, Status("queued"), run_id))
-    handle = training.runner.find(training.job) or training.runner.submit(training.job)
-    store.put_resource(_ledger(training, run_id, "open", handle))
-    return handle
+def _start(training: Training, store: Store, row: Resource) -> tuple[Resource, Handle]:
+    """The intent is on disk before anything is bought; a clear no closes it."""
+    store.put_resource(row)
+    store.put_training(_row(training, Status("queued"), row.run_id))
+    try:
+        handle = training.runner.find(training.job) or training.runner.submit(training.job)
+    except Refused as error:
+        store.put_resource(replace(row, state="refused", closed=utc_now(), note=str(error)))
+        raise
+    row = replace(row, state="open", provider_id=handle.provider_id)
+    store.put_resource(row)
+    return row, handle
 
 
 async def _follow(training: Training, handle: Handle, store: Store, emit: Emit) -> Status:
@@ -137,15 +162,15 @@ def _progress(label: str, status: Status) -> Event:
     return Event("train", label, status.step or 0, status.total_steps, text, loss=loss, cost_usd=status.cost_usd)
 
 
-def _settle(training: Training, handle: Handle, status: Status, store: Store, run_id: str) -> None:
+def _settle(training: Training, status: Status, store: Store, row: Resource) -> None:
     """Store how the job ended. The resource is closed last: until then a rerun polls the job again."""
     store.put_points(training.job.training_id, status.points)
-    store.put_training(_row(training, status, run_id))
+    store.put_training(_row(training, status, row.run_id))
     state = {"succeeded": "closed", "cancelled": "cancelled"}.get(status.state, "failed" if status.again else "hopeless")
-    store.put_resource(_ledger(training, run_id, state, handle, status.error or ""))
+    store.put_resource(replace(row, state=state, closed=utc_now(), note=status.error or "", cost_usd=status.cost_usd))
 
 
-def _row(training: Training, status: Status, run_id: str) -> TrainingRow:
+def _row(training: Training, status: Status, run_id: str | None) -> TrainingRow:
     job = training.job
     data_id = digest([[[m.as_dict() for m in chat] for chat in side] for side in (job.train, job.dev)])
     return TrainingRow(

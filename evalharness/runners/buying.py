@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from evalharness.errors import ProviderError
+from evalharness.errors import ProviderError, Refused
 
 T = TypeVar("T")
 
@@ -69,14 +69,14 @@ class Calls:
     def buy(self, create: Callable[[], str], find: Callable[[], str | None]) -> str:
         """The id of what `create` made, or of what `find` shows if the answer was lost.
 
-        Raises ProviderError if the service refused, and if it is not clear that it did not: nothing is sent twice.
+        Raises Refused if the service said no, ProviderError if it is not clear what it did: nothing is sent twice.
         """
         try:
             return create()
         except self.errors as error:
             said = self.said(error)
             if self.refused(error):
-                raise ProviderError(f"the service refused: {said}") from None
+                raise Refused(f"the service refused: {said}") from None
         for pause in self._looks_s:
             time.sleep(pause)
             if found := find():

@@ -19,6 +19,7 @@ from evalharness.errors import StoreError
 from evalharness.store.answers import Answers
 from evalharness.store.data import Data
 from evalharness.store.database import Database
+from evalharness.store.labels import Label, Labelled, Labels
 from evalharness.store.pins import Part, Pin, Pins
 from evalharness.store.rows import DatasetHead, KnownOutput, MetricRow, Resource, Run, RunArm, Training, Usage, VerdictRow
 from evalharness.store.runs import Runs
@@ -37,6 +38,8 @@ __all__ = [
     "Answer",
     "DatasetHead",
     "KnownOutput",
+    "Label",
+    "Labelled",
     "MetricRow",
     "Part",
     "Pin",

@@ -37,6 +37,7 @@ class EchoOptions(Options):
     silent: tuple[str, ...] = ()
     crash: bool = False
     hosted: bool = False
+    usd: float | None = 0.001
 
 
 class Echo:
@@ -55,6 +56,9 @@ class Echo:
     def bind(self, samples):
         note("bind", len(samples))
 
+    def estimate(self, request):
+        return self.options.usd
+
     async def generate(self, requests):
         note("generate", len(requests))
         if self.options.crash:
@@ -67,7 +71,7 @@ class Echo:
                 yield Reply(request.output_id, None, "error", error="no luck")
             else:
                 answer = question.upper() if request.adapter or self.options.name == "upper" else question
-                yield Reply(request.output_id, answer, "stop", 3, 1, 0.01, 0.001)
+                yield Reply(request.output_id, answer, "stop", 3, 1, 0.01, self.options.usd)
                 yield Reply(request.output_id, "twice", "stop")
 
     async def close(self):

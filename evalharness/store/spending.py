@@ -1,0 +1,60 @@
+"""What a suite has cost so far, over all its runs: answers, scores, and everything in the ledger.
+
+>>> store.spending("support").usd
+0.0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evalharness.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """US dollars of one suite, all its runs together.
+
+    `jobs` holds trainings and deployments: what was charged, else what was expected; what is open counts as expected,
+    an open deployment by the hours since it was opened if that is more. `unknown` counts what has neither figure.
+    """
+
+    answers: float
+    scores: float
+    jobs: float
+    unknown: int
+
+    @property
+    def usd(self) -> float:
+        """All of it."""
+        return self.answers + self.scores + self.jobs
+
+
+class Spendings(Database):
+    """What was paid, out of the tables `outputs`, `scores` and `resources`."""
+
+    def spending(self, suite_name: str) -> Spending:
+        """What the suite of this name has cost so far."""
+        with self.reading() as con:
+            answers, scores, jobs, unknown = [
+                con.execute(sql, [suite_name]).fetchall()[0][0] for sql in (_OUTPUTS, _SCORES, _JOBS, _UNKNOWN)
+            ]
+        return Spending(answers or 0.0, scores or 0.0, jobs or 0.0, unknown)
+
+
+_RUNS = "(SELECT run_id FROM runs WHERE suite_name = ?)"
+_OUTPUTS = f"SELECT sum(cost_usd) FROM outputs WHERE run_id IN {_RUNS}"
+_SCORES = f"""
+SELECT sum(cost_usd) FROM scores c WHERE cost_usd IS NOT NULL AND EXISTS (
+    SELECT 1 FROM outputs o WHERE o.block = c.block AND o.output_id = c.output_id AND o.run_id IN {_RUNS})
+"""
+_HOURS = "greatest(0, epoch((now() AT TIME ZONE 'UTC')::TIMESTAMP - opened)) / 3600"
+_JOBS = f"""
+SELECT sum(coalesce(cost_usd, CASE WHEN closed IS NULL THEN greatest(coalesce(estimate_usd, 0), coalesce(price_usd_per_hour, 0) * {_HOURS})
+    ELSE coalesce(estimate_usd, 0) END))
+FROM resources WHERE state <> 'refused' AND run_id IN {_RUNS}
+"""
+_UNKNOWN = f"""
+SELECT count(*) FROM resources
+WHERE state <> 'refused' AND coalesce(cost_usd, estimate_usd, price_usd_per_hour) IS NULL AND run_id IN {_RUNS}
+"""
