@@ -20,9 +20,7 @@ from evalharness.ids import digest
 from evalharness.prompts import Prompt, fill, variables
 from evalharness.records import Message, Sample
 
-_SPECIAL = re.compile(
-    r"<(?=\||(?:start_of_turn|end_of_turn|s|/s|bos|eos)>)|\[(?=/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_CALLS)\])", re.IGNORECASE
-)
+_SPECIAL = re.compile(r"<(?=\||(?:start_of_turn|end_of_turn|/?s|bos|eos)>|</?SYS>>)|\[(?=/?(?:INST|TOOL_CALLS)\])", re.IGNORECASE)
 
 RULES = """You judge the quality of answers for an evaluation. Judge by the rubric and by nothing else.
 

@@ -10,20 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from evalharness import registry
 from evalharness.errors import ConfigError, Problem
 from evalharness.ids import digest
-from evalharness.prices import Price, price
 from evalharness.protocols import Model
 from evalharness.records import Request
 from evalharness.spec import Use, model_use
-
-_BYTES_A_TOKEN = 3.0
-"""Fewer than English has (about 4): an estimate should rather be too high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +63,10 @@ class Juror:
         return digest({"plugin": self.plugin, **model.identity()}) == wanted
 
     def dollars(self, requests: Sequence[Request]) -> float | None:
-        """What the requests cost at most, by the price book and the model's own prices; None if nobody knows."""
-        if self.model.local:
-            return 0.0
-        options: Any = getattr(self.model, "options", None)
-        found: Price = price(
-            getattr(self.model, "provider", self.plugin), str(getattr(options, "name", "")), getattr(options, "prices", None)
-        )
-        into = sum(
-            int(len(message.content.encode("utf-8", "replace")) / _BYTES_A_TOKEN) + 8 for each in requests for message in each.messages
-        )
-        return found.of_tokens(into, sum(each.sampling.max_tokens for each in requests))
+        """What the requests cost at most, each answered at the first try; None if nobody knows."""
+        costs = [self.model.estimate(request) for request in requests]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
 
 
 def _make(plugin: str, argument: object, root: Path) -> Model:

@@ -59,7 +59,7 @@ class Judge:
 
     @cached_property
     def _identity(self) -> dict[str, object]:
-        options = self.options.model_dump(mode="json", exclude_defaults=True, exclude={"name", "model", "panel", "structured"})
+        options = self.options.model_dump(mode="json", exclude_defaults=True, exclude={"name", "model", "panel"})
         uses = [juror.use() for juror in self.jurors]
         options |= {"panel": uses} if self.options.panel else {"model": uses[0]}
         jurors = [juror.identity() for juror in self.jurors]

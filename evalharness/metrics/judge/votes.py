@@ -53,11 +53,12 @@ def by_judge(votes: Iterable[Vote]) -> dict[str, float | None]:
     found: dict[str, list[float | None]] = {}
     for vote in votes:
         found.setdefault(vote.judge, []).append(vote.value)
-    return {judge: None if None in values else statistics.fmean(filter(_known, values)) for judge, values in found.items()}
+    return {judge: _mean(values) for judge, values in found.items()}
 
 
-def _known(value: float | None) -> bool:
-    return value is not None
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def combine(votes: Sequence[Vote], seats: int, how: Literal["mean", "majority"]) -> float | None:
