@@ -26,6 +26,7 @@ from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, score_missing, wanted
+from evalharness.pipeline.judging import judge
 from evalharness.pipeline.locks import only_one
 from evalharness.pipeline.plan import Plan
 from evalharness.pipeline.scoring import Scorer, metric_id
@@ -42,7 +43,7 @@ log = logging.getLogger("evalh")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. `failures` maps an arm's label to why it has no (new) outputs."""
+    """How a run ended. `failures` maps an arm's label to why it has no (new) outputs, "metric NAME" to why it could not be asked."""
 
     run_id: str
     state: str
@@ -111,7 +112,18 @@ async def _everything(work: _Work) -> None:
             group.create_task(_generate(work, model, asks))
         for entry in hosted:
             group.create_task(_hosted(work, entry))
+    await _judge(work)
     await asyncio.to_thread(_note_arms, work)
+
+
+async def _judge(work: _Work) -> None:
+    """Ask the metrics that ask a model, about every arm that has answered."""
+    there = [entry for entry in work.plan.entries if entry.training is None or entry.label in work.trained]
+    asks = [ask for entry in there for ask in _asks(work, entry, work.trained.get(entry.label))]
+    bases = {entry.label: entry.training.job.base for entry in there if entry.training is not None}
+    done = await judge(work.plan.loaded.metrics, asks, work.desk, work.emit, bases=bases, rehearse=work.plan.rehearse)
+    work.tally.scored += done.scored
+    work.failures |= {f"metric {name}": reason for name, reason in done.failures.items()}
 
 
 async def _local(work: _Work, entries: Sequence[Entry]) -> None:
@@ -270,7 +282,7 @@ def _begin(plan: Plan, store: Store, run_id: str) -> None:
 def _metric_row(label: str, metric: Metric) -> MetricRow:
     identity = metric.identity()
     return MetricRow(
-        metric_id(metric), metric.name, metric.version, identity, metric.higher_is_better, metric.range, metric.kind, label
+        metric_id(metric), str(identity.get("name", metric.name)), metric.version, identity, metric.higher_is_better, metric.range, metric.kind, label
     )  # fmt: skip
 
 

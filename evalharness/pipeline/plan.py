@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalharness.data import Splits, load
 from evalharness.errors import ConfigError, Problem
 from evalharness.pipeline.entries import Entry, entries
 from evalharness.pipeline.generating import Ask, wanted
+from evalharness.pipeline.judging_plan import Expected, JudgePlan, plan_judging
+from evalharness.pipeline.scoring import asks_a_model
 from evalharness.pipeline.training import Training, finished
 from evalharness.reading import LoadedSuite
 from evalharness.records import Dataset
@@ -62,11 +64,15 @@ class Plan:
     arms: tuple[ArmPlan, ...]
     visible: Mapping[str, float | None]
     """Metric -> smallest difference (80% power) that the test set can see; None where only outputs can tell."""
+    judging: tuple[JudgePlan, ...] = ()
+    """The metrics that ask a model, with what they would be asked."""
+    rehearse: bool = False
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether every training and output is stored already."""
-        return all(training.done for training in self.trainings) and not any(arm.to_do for arm in self.arms)
+        """Whether every training, output and opinion is stored already."""
+        done = all(training.done for training in self.trainings) and not any(arm.to_do for arm in self.arms)
+        return done and not any(each.questions for each in self.judging)
 
 
 def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: bool = False) -> Plan:
@@ -86,7 +92,8 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
         raise ConfigError(problems)
     trainings = tuple(_training_plan(entry.training, store) for entry in found if entry.training)
     arms = tuple(_arm_plan(entry, loaded, splits.test, store) for entry in found)
-    return Plan(loaded, splits, tuple(found), results, trainings, arms, _visible(loaded, splits))
+    judging = _judging(found, loaded, splits.test, store, rehearse=rehearse)
+    return Plan(loaded, splits, tuple(found), results, trainings, arms, _visible(loaded, splits), judging, rehearse)
 
 
 def _training_plan(training: Training, store: Store) -> TrainingPlan:
@@ -107,6 +114,22 @@ def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) ->
     missing = wanted(ask, store)
     characters = sum(len(message.content) for request, _ in missing for message in request.messages)
     return ArmPlan(entry.label, entry.role, total, len(missing), characters, entry.local)
+
+
+def _judging(found: Sequence[Entry], loaded: LoadedSuite, test: Dataset, store: Store, *, rehearse: bool) -> tuple[JudgePlan, ...]:
+    """What is open of every metric that asks a model; a rehearsal asks nobody."""
+    metrics = {name: metric for name, metric in loaded.metrics.items() if asks_a_model(metric)}
+    if not metrics:
+        return ()
+    repeats, arms = loaded.suite.repeats, []
+    for entry in found:
+        trained = finished(entry.training, store) if entry.training is not None else None
+        absent = entry.training is not None and trained is None
+        ask = None if absent else Ask(entry.label, entry.arm(trained), test, entry.prompt, entry.examples, repeats=repeats)
+        arms.append(Expected(entry.label, test, repeats, entry.sampling.max_tokens, ask))
+    bases = {entry.label: entry.training.job.base for entry in found if entry.training is not None}
+    plans = (plan_judging(name, metric, arms, store, bases) for name, metric in metrics.items())
+    return tuple(replace(each, calls=0, usd=0.0) if rehearse else each for each in plans)
 
 
 def _visible(loaded: LoadedSuite, splits: Splits) -> dict[str, float | None]:

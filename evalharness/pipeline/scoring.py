@@ -8,19 +8,20 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import TypeGuard
 
 import numpy as np
 
 from evalharness.ids import digest
-from evalharness.protocols import Metric
+from evalharness.protocols import AskingMetric, Metric
 from evalharness.records import Output, Sample, Score
 
 
 class Scorer:
-    """The suite's metrics with their ids. `metrics` maps a metric's id to the metric."""
+    """The suite's metrics that score by themselves. `metrics` maps a metric's id to the metric; judging.py has the others."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
-        self.metrics: Mapping[str, Metric] = {metric_id(metric): metric for metric in metrics}
+        self.metrics: Mapping[str, Metric] = {metric_id(metric): metric for metric in metrics if not asks_a_model(metric)}
 
     def score(self, sample: Sample, output: Output) -> list[Score]:
         """One score per metric. A failed output, or a metric that raises, scores as the metric's worst and says why."""
@@ -36,6 +37,11 @@ class Scorer:
     def one(self, key: str, sample: Sample, output: Output) -> Score:
         """The score of one output by the metric with this id."""
         return _score(key, self.metrics[key], sample, output)
+
+
+def asks_a_model(metric: Metric) -> TypeGuard[AskingMetric]:
+    """Whether the metric has to be asked, and costs calls."""
+    return isinstance(metric, AskingMetric)
 
 
 def metric_id(metric: Metric) -> str:
