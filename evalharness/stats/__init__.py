@@ -8,7 +8,7 @@ sample id) or pass `ids`. NaN rows are missing outputs and count as outcomes.
     gate, Check                     evidence -> PASS, FAIL, INCONCLUSIVE, INVALID (Holm over the failures)
     decide, Contender, pick_on_dev  evidence and gates -> ADOPT, KEEP, UNDECIDED
     items_needed, chance_to_pass    planning by exact enumeration; visible_difference, schedule (four looks)
-    ppi_evidence                    judge opinions corrected by human labels (PPI++), as evidence for all of the above
+    ppi_evidence, labelled_evidence judge opinions corrected by human labels (PPI++), as evidence for all of the above
     cohen_kappa, krippendorff_alpha agreement of annotators
 
 >>> round(tango(150, 86, 1600).low, 4)
@@ -30,6 +30,7 @@ from evalharness.stats.corrected import Normal, ppi, ppi_evidence
 from evalharness.stats.decisions import Contender, Decision, decide, pick_on_dev
 from evalharness.stats.gates import MOST_MISSING, Check, Checked, Gated, gate, gate_rule
 from evalharness.stats.interval import Evidence, Finish, Interval
+from evalharness.stats.labelled import Labelled, labelled_evidence
 from evalharness.stats.looks import Look, obrien_fleming, schedule
 from evalharness.stats.means import StudentT, mean_evidence, paired_t, sign_flip, t_interval
 from evalharness.stats.multiple import benjamini_hochberg, bonferroni, bonferroni_level, holm
@@ -72,6 +73,7 @@ __all__ = [
     "Finish",
     "Gated",
     "Interval",
+    "Labelled",
     "Leaderboard",
     "Look",
     "Measure",
@@ -101,6 +103,7 @@ __all__ = [
     "items_needed",
     "items_to_settle",
     "krippendorff_alpha",
+    "labelled_evidence",
     "leaderboards",
     "mcnemar",
     "mcnemar_midp",

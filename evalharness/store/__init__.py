@@ -19,7 +19,7 @@ from evalharness.errors import StoreError
 from evalharness.store.answers import Answers
 from evalharness.store.data import Data
 from evalharness.store.database import Database
-from evalharness.store.labels import Label, Labelled, Labels
+from evalharness.store.labels import Answered, Label, Labelled, Labels
 from evalharness.store.pins import Part, Pin, Pins
 from evalharness.store.rows import DatasetHead, KnownOutput, MetricRow, Resource, Run, RunArm, Training, Usage, VerdictRow
 from evalharness.store.runs import Runs
@@ -36,6 +36,7 @@ __all__ = [
     "OK",
     "TRUNCATED",
     "Answer",
+    "Answered",
     "DatasetHead",
     "KnownOutput",
     "Label",
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 
-class Store(Data, Runs, Trainings, Answers, Tables, Pins, Spendings, Texts):
+class Store(Data, Runs, Trainings, Answers, Tables, Pins, Spendings, Texts, Labels):
     """The results store at a path. Making one touches nothing; every method opens the file, works and closes.
 
     Reading a store that does not exist gives what an empty one would; the first write creates it. While another

@@ -26,6 +26,7 @@ _DROP_STALE_SCORES = f"""
 CREATE TEMP TABLE changed AS {_CHANGED};
 DELETE FROM scores USING changed c WHERE scores.block = c.block AND scores.output_id = c.output_id;
 DELETE FROM scores WHERE other_output_id IN (SELECT output_id FROM changed);
+DELETE FROM labels WHERE output_id IN (SELECT output_id FROM changed) OR other_output_id IN (SELECT output_id FROM changed);
 DROP TABLE changed
 """
 _REPLACE_OUTPUTS = """
@@ -42,7 +43,7 @@ INSERT INTO scores BY NAME SELECT * FROM new_scores
 def write(con: duckdb.DuckDBPyConnection, outputs: Sequence[Output], scores: Sequence[Score], known: dict[str, int]) -> dict[str, int]:
     """Write the records. `known` maps output ids to blocks; returns the same for the ids that were not in it.
 
-    An output replaces the one with its id; if its outcome differs, the scores of the old one go. A score replaces the
+    An output replaces the one with its id; if its outcome differs, the scores and labels of the old one go. A score replaces the
     one with the same output, metric and other output. Raises StoreError for a score whose output is not stored.
     """
     blocks = _write_outputs(con, outputs) if outputs else {}

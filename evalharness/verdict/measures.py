@@ -19,9 +19,12 @@ import numpy as np
 
 from evalharness import registry
 from evalharness.ids import digest
-from evalharness.protocols import Floats, Metric
+from evalharness.protocols import AskingMetric, Floats, Metric
 from evalharness.records import Sample
 from evalharness.store import MetricRow
+
+OPINIONS = frozenset({"judge", "ragas"})
+"""Metrics that ask a model, also where they cannot be loaded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +70,30 @@ class Measure:
     def ready(self) -> bool:
         """Whether values can be computed: sums of a corpus metric need the plug-in, means do not."""
         return self.plugin is not None or self.row.kind != "corpus"
+
+    @property
+    def asks(self) -> bool:
+        """Whether its values are a model's opinions, which human labels can correct."""
+        return isinstance(self.plugin, AskingMetric) if self.plugin is not None else self.row.name in OPINIONS
+
+    @property
+    def against(self) -> str | None:
+        """The arm that it compares every other one's answers with; None if it looks at one answer alone."""
+        return self.plugin.against if isinstance(self.plugin, AskingMetric) else None
+
+    @property
+    def question(self) -> str:
+        """What people are asked where they label for this metric: rubric and scale, whoever judges; else the metric itself."""
+        question_id = getattr(self.plugin, "question_id", None)
+        return str(question_id()) if question_id is not None else self.row.metric_id
+
+    @property
+    def choices(self) -> Mapping[str, float]:
+        """Label -> value of what can be answered, lowest value first; empty where any number of the range can."""
+        found: Mapping[str, float] = getattr(self.plugin, "choices", {})
+        if not found and self.row.kind == "binary":
+            found = {"fail": self.row.range[0], "pass": self.row.range[1]}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
 
     @property
     def signature(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from evalharness.spec import Suite
 from evalharness.stats import Evidence, bonferroni_level
 from evalharness.store import ERROR, MISSING, DatasetHead, Run, RunArm, ScoreTable, Store, Training, Usage
 from evalharness.verdict.measures import Measure
+
+if TYPE_CHECKING:
+    from evalharness.verdict.labels import People
 
 Rows = npt.NDArray[np.bool_]
 
@@ -51,6 +54,19 @@ class Contender:
     @property
     def is_candidate(self) -> bool:
         return self.arm.role == "candidate"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """An arm's answers: (n, repeats) output ids, and hashes of their texts; "" where there is no text."""
+
+    output_ids: npt.NDArray[np.object_]
+    marks: npt.NDArray[np.object_]
+
+    @staticmethod
+    def none(n: int, repeats: int) -> Answers:
+        """No answers at all."""
+        return Answers(np.full((n, repeats), "", np.object_), np.full((n, repeats), "", np.object_))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +103,26 @@ class View:
         """The items with their texts, by id; read when they are first asked for."""
         known = {sample.id: sample for sample in self.store.dataset(self.dataset.dataset_id).samples}
         return tuple(known[sample_id] for sample_id in self.ids)
+
+    @cached_property
+    def people(self) -> dict[str, People]:
+        """metric -> the human labels that labels.py has read so far."""
+        return {}
+
+    def answers(self, arm: str) -> Answers:
+        """Which output each answer of the arm is, and which of them are the same text."""
+        return self._answers[self.contender(arm).arm.arm_id]
+
+    @cached_property
+    def _answers(self) -> dict[str, Answers]:
+        place = {sample_id: i for i, sample_id in enumerate(self.ids)}
+        arm_ids = list(dict.fromkeys(each.arm.arm_id for each in self.contenders))
+        found = {arm_id: Answers.none(self.n, self.repeats) for arm_id in arm_ids}
+        for row in self.store.answered(arm_ids, self.dataset.dataset_id):
+            if row.sample_id in place and row.repeat < self.repeats:
+                found[row.arm_id].output_ids[place[row.sample_id], row.repeat] = row.output_id
+                found[row.arm_id].marks[place[row.sample_id], row.repeat] = row.mark
+        return found
 
     @property
     def seed(self) -> int:

@@ -1,0 +1,127 @@
+"""Scores and differences of a judge, corrected by human labels (PPI++); None where there are too few of them.
+
+What needs no label: where two arms gave the same text their difference is 0; an item with a missing answer counts as
+the whole range for or against its arm. The rest is estimated from the judge's opinions on all items and the labels on
+some, with the uncertainty of both (`stats.labelled`). Values are oriented: higher is better.
+
+>>> gain(view, "tuned", "few-shot", "judge").method                                                   # doctest: +SKIP
+'PPI++'
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from evalharness.protocols import Floats
+from evalharness.stats import Labelled, labelled_evidence, mean_evidence
+from evalharness.verdict.labels import Flags, people
+from evalharness.verdict.view import Rows, View
+
+ENOUGH = 50
+"""Labelled items from which on PPI++ intervals keep what they promise."""
+FEWEST, SMALL = 5, 0.2
+"""A stratum with fewer labels is taken together with the rest if it is no larger a share of the items than that."""
+
+
+def gain(view: View, arm: str, reference: str, metric: str, rows: Rows | None = None) -> Labelled | None:
+    """The arm's difference from `reference`, positive where the arm is better."""
+    found, measure = people(view, metric), view.measure(metric)
+    mine, other = found.arms[arm], found.arms[reference]
+    answered = mine.answered & other.answered
+    width, sign = measure.width, measure.sign
+    same = found.same([arm, reference])
+    judged = sign * (mine.judged - other.judged)
+    known = np.where(same, 0.0, np.where(answered, np.nan, judged))
+    missing = np.where(answered, 0.0, width)
+    return _evidence(
+        view, rows, sign * (mine.label - other.label), judged, sign * (mine.judged_there - other.judged_there),
+        known, (np.where(answered, known, -missing), np.where(answered, known, missing)), None, width, (-width, width),
+    )  # fmt: skip
+
+
+def score(view: View, arm: str, metric: str, rows: Rows | None = None) -> Labelled | None:
+    """The arm's own score."""
+    found, measure = people(view, metric), view.measure(metric)
+    mine, sign = found.arms[arm], measure.sign
+    low, high = sorted(sign * end for end in measure.row.range)
+    known = np.where(mine.answered, np.nan, low)
+    strata = found.same(found.labelled) if len(found.labelled) > 1 else np.zeros(view.n, np.bool_)
+    return _evidence(
+        view, rows, sign * mine.label, sign * mine.judged, sign * mine.judged_there,
+        known, (known, np.where(mine.answered, np.nan, high)), strata, measure.width, (low, high),
+    )  # fmt: skip
+
+
+def pairs(view: View, arm: str, reference: str, metric: str, rows: Rows | None = None) -> int:
+    """Items that count as labelled for a difference: both answers labelled, or the same text where all others are labelled."""
+    found = people(view, metric)
+    mine, other = found.arms[arm], found.arms[reference]
+    known = found.same([arm, reference])
+    is_open = mine.answered & other.answered & ~known
+    labelled = is_open & ~np.isnan(mine.label - other.label)
+    if rows is not None:
+        is_open, labelled, known = is_open & rows, labelled & rows, known & rows
+    return int(labelled.sum()) + (int(known.sum()) if np.array_equal(is_open, labelled) else 0)
+
+
+def answers(view: View, arm: str, metric: str, rows: Rows | None = None) -> int:
+    """Items of which an answer of the arm is labelled."""
+    labelled = ~np.isnan(people(view, metric).arms[arm].label)
+    return int((labelled if rows is None else labelled & rows).sum())
+
+
+def _evidence(
+    view: View,
+    rows: Rows | None,
+    y: Floats,
+    judged: Floats,
+    there: Floats,
+    known: Floats,
+    bounds: tuple[Floats, Floats],
+    strata: Flags | None,
+    width: float,
+    clip: tuple[float, float],
+) -> Labelled | None:
+    chosen = np.ones(view.n, np.bool_) if rows is None else rows
+    y, judged, there, known, low, high = (each[chosen] for each in (y, judged, there, known, *bounds))
+    clusters = None if view.clusters is None else view.clusters[chosen]
+    is_open = np.isnan(known)
+    labelled = is_open & ~np.isnan(y)
+    if not chosen.any() or not math.isfinite(width):
+        return None
+    if np.array_equal(is_open, labelled):
+        return _whole(np.where(is_open, y, known), np.where(is_open, y, low), np.where(is_open, y, high), labelled, clusters, width, clip)
+    if int(labelled.sum()) < ENOUGH:
+        return None
+    layers = np.zeros(len(y), np.int64) if strata is None else _layers(strata[chosen], is_open, labelled)
+    if layers is None:
+        return None
+    return labelled_evidence(
+        np.where(labelled, y, np.nan), judged, judged_there=there, known=known, bounds=(low, high),
+        strata=layers, clusters=clusters, span=width, clip=clip,
+    )  # fmt: skip
+
+
+def _whole(
+    values: Floats, low: Floats, high: Floats, labelled: Flags, clusters: npt.NDArray[np.int64] | None,
+    width: float, clip: tuple[float, float],
+) -> Labelled | None:  # fmt: skip
+    """Nothing is left to a judge: people labelled whatever can differ."""
+    if len(values) < ENOUGH:
+        return None
+    estimate = math.fsum(values) / len(values)
+    inner = mean_evidence(low, high, clusters=clusters, span=width, clip=clip, estimate=estimate, method="t on labels")
+    return Labelled(inner, int(labelled.sum()), 0.0, 0.0)
+
+
+def _layers(same: Flags, is_open: Flags, labelled: Flags) -> npt.NDArray[np.int64] | None:
+    """Strata with enough labels each: answers that differ between arms are labelled more often than equal ones."""
+    layers = same.astype(np.int64)
+    for layer in (0, 1):
+        mine = is_open & (layers == layer)
+        if mine.any() and int((labelled & mine).sum()) < FEWEST:
+            return np.zeros(len(same), np.int64) if mine.sum() <= SMALL * is_open.sum() else None
+    return layers
