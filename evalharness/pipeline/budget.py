@@ -83,16 +83,16 @@ class Budget:
 
     def _take(self, mine: Reservation, usd: float | None) -> None:
         with self._lock:
-            if self.cap is None:
+            if self.cap is None or usd == 0.0:
                 return
             if usd is None:
                 fix = "Give prices: in the trainer, model or price file, or take budget out"
                 raise BudgetExceeded(
-                    f"budget: nobody knows what {mine.what} costs, so the cap of {self.cap:,.2f} USD cannot be kept. {fix}"
+                    f"budget: nobody knows what {mine.what} costs, so the cap of {_usd(self.cap)} USD cannot be kept. {fix}"
                 )
             if usd > self.cap - self.spent - self.reserved + _DUST:
                 raise BudgetExceeded(
-                    f"budget: {mine.what} may cost {_usd(usd)} USD, and of {self.cap:,.2f} USD {_usd(self.spent)} are spent and "
+                    f"budget: {mine.what} may cost {_usd(usd)} USD, and of {_usd(self.cap)} USD {_usd(self.spent)} are spent and "
                     f"{_usd(self.reserved)} reserved. Raise budget.usd"
                 )
             mine.usd += usd

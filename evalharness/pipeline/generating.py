@@ -150,8 +150,8 @@ class _Rounds:
                     worst = dict(zip((request.output_id for request in requests[:n]), costs, strict=False))
                     async with aclosing(self._model.generate(requests[:n])) as replies:
                         async for reply in replies:
-                            charged = worst.pop(reply.output_id, 0.0) if reply.cost_usd is None else reply.cost_usd
-                            reserved.spend(0.0 if reply.error is not None and reply.cost_usd is None else charged or 0.0)
+                            expected = worst.pop(reply.output_id, None) if reply.error is None else None
+                            reserved.spend((expected if reply.cost_usd is None else reply.cost_usd) or 0.0)
                             yield reply
             except BudgetExceeded as error:
                 self.unsent, self.why = requests, str(error)

@@ -19,13 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalharness import registry
-from evalharness.errors import EvalhError
+from evalharness.errors import ConfigError, EvalhError
 from evalharness.ids import digest
 from evalharness.pipeline.budget import Budget, Reservation
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.training import Training
 from evalharness.protocols import Runner
-from evalharness.records import Endpoint, TrainedModel
+from evalharness.records import Endpoint, Handle, TrainedModel
 from evalharness.store import Resource, Store
 from evalharness.store.rows import utc_now
 
@@ -177,6 +177,29 @@ def release_left(training: Training, store: Store) -> None:
         count += 1
 
 
-def left_open(store: Store) -> list[Resource]:
-    """Deployments that nobody has released, oldest first."""
-    return [row for row in store.open_resources() if row.kind == DEPLOYMENT]
+def left_open(store: Store, root: Path) -> list[Resource]:
+    """What is open at a service and nobody has closed, oldest first; trainings on this machine are left out."""
+    return [row for row in store.open_resources() if row.kind == DEPLOYMENT or not _local(row, root)]
+
+
+def _local(row: Resource, root: Path) -> bool:
+    try:
+        return runner_of(row, root).local
+    except ConfigError:
+        return False
+
+
+def release_row(row: Resource, store: Store, root: Path) -> str:
+    """Release a deployment, or cancel a training, by its ledger row alone; what was done, in a word.
+
+    Raises ProviderError if it may still run, ConfigError if the runner cannot be made again.
+    """
+    runner = runner_of(row, root)
+    if row.kind == DEPLOYMENT:
+        close(runner, row, store)
+        return "released"
+    if row.provider_id is None:
+        return "left: the next train-and-score looks for it"
+    runner.cancel(Handle("", row.provider_id))
+    store.put_resource(replace(row, state="cancelled", closed=utc_now()))
+    return "cancelled"

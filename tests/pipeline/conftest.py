@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 from typing import ClassVar
 
+from evalharness.errors import ProviderError
 from evalharness.protocols import Options
 from evalharness.records import Endpoint, Handle, Reply, Status, TrainedModel, Point
 
@@ -130,15 +131,22 @@ class FileRunner:
         return 2.0
 
     def served(self, key):
-        note("served")
-        return None
+        return Endpoint("", resource_id="r1") if (LOG.parent / f"open-{key}").exists() else None
 
     def serve(self, model, key):
-        note("serve")
-        return Endpoint(model.model, model.adapter, "r1", {"hosted": not self.local})
+        if (LOG.parent / "broken").exists():
+            raise ProviderError("it did not start")
+        if not self.local:
+            note("serve")
+            (LOG.parent / f"open-{key}").write_text("")
+        return Endpoint(model.model, model.adapter, None if self.local else "r1", {"hosted": not self.local}, 2.0)
 
     def release(self, endpoint):
+        if (LOG.parent / "stuck").exists():
+            raise ProviderError("it cannot be released")
         note("release")
+        for path in LOG.parent.glob("open-*"):
+            path.unlink()
 '''
 
 SUITE = """
