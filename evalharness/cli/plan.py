@@ -13,6 +13,7 @@ from evalharness.cli.options import AsJson, DataRoot, Rehearse, StoreFile, Suite
 
 if TYPE_CHECKING:
     from evalharness.pipeline import ArmPlan, Plan, TrainingPlan
+    from evalharness.pipeline.judging_plan import JudgePlan
 
 
 def plan(suite: SuiteFile, data: DataRoot = None, store: StoreFile = None, rehearse: Rehearse = False, as_json: AsJson = False) -> None:
@@ -26,7 +27,12 @@ def plan(suite: SuiteFile, data: DataRoot = None, store: StoreFile = None, rehea
     loaded = load_suite(suite, data_root=data)
     made = make_plan(loaded, store_of(loaded.root, store, rehearse=rehearse), results_of(loaded.root), rehearse=rehearse)
     if as_json:
-        parts = {"trainings": [asdict(t) for t in made.trainings], "arms": [asdict(a) for a in made.arms], "visible": dict(made.visible)}
+        parts = {
+            "trainings": [asdict(t) for t in made.trainings],
+            "arms": [asdict(a) for a in made.arms],
+            "judging": [asdict(j) for j in made.judging],
+            "visible": dict(made.visible),
+        }
         typer.echo(json.dumps(parts | {"nothing_to_do": made.nothing_to_do}))
         return
     for line in lines(made):
@@ -40,6 +46,7 @@ def lines(plan: Plan) -> list[str]:
     said += [f"  note: {note}" for note in splits.notes]
     said += [f"  train  {_training(training)}" for training in plan.trainings]
     said += [f"  ask    {_arm(arm)}" for arm in plan.arms]
+    said += [f"  judge  {line}" for each in plan.judging for line in _judging(each)]
     for name, visible in plan.visible.items():
         if visible is not None:
             said.append(f"  {name}: this test set can see {100 * visible:.1f} points (80% power, one in five answers differing)")
@@ -52,6 +59,13 @@ def _training(training: TrainingPlan) -> str:
         return f"{training.label}: trained before"
     time = "time unknown until a first run" if training.seconds is None else f"about {training.seconds:.0f} s, as before"
     return f"{training.label}: {training.runner} on {training.base}, {training.rows:,} rows, {time}"
+
+
+def _judging(each: JudgePlan) -> list[str]:
+    if not each.questions:
+        return [f"{each.metric}: all opinions stored", *each.warnings]
+    cost = "cost unknown" if each.usd is None else f"at most about {each.usd:,.2f} USD"
+    return [f"{each.metric}: {each.questions:,} questions, at most {each.calls:,} calls, {cost}", *each.warnings]
 
 
 def _arm(arm: ArmPlan) -> str:
