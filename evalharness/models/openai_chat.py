@@ -33,15 +33,15 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _AUTHORITY = re.compile(r"//[^/@]*@")
 
 
-class ChatOptions(protocols.Options):
-    """How to reach a hosted chat model, and how hard to try."""
+class HostedOptions(protocols.Options):
+    """How to reach a hosted model, and how hard to try."""
 
     shorthand: ClassVar[str | None] = "name"
 
     name: str = Field(min_length=1)
     """The model, as the service calls it."""
     base_url: str | None = None
-    """Where /chat/completions is; the service's own address if left out."""
+    """The API's address (where /chat/completions is); the service's own if left out."""
     api_key_env: str | None = None
     """The environment variable that holds the key."""
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
@@ -54,8 +54,6 @@ class ChatOptions(protocols.Options):
     """Tries after the first, where another try is safe."""
     patience_s: float = Field(default=300.0, gt=0)
     """Seconds that one request waits for rate limits, all its waits together."""
-    token_limit: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """The name of the field that limits the answer's length; each service's own if left out."""
     prices: dict[str, float] = Field(default_factory=dict)
     """Your prices over the price book, e.g. {usd_per_million_input_tokens: 0.4, usd_per_million_output_tokens: 1.6}."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
@@ -69,19 +67,24 @@ class ChatOptions(protocols.Options):
         return value
 
 
-class OpenAIChat:
-    """OpenAI, and whoever speaks its protocol."""
+class ChatOptions(HostedOptions):
+    """How to reach a hosted chat model by the OpenAI protocol."""
 
-    Options: ClassVar[type[protocols.Options]] = ChatOptions
+    token_limit: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The name of the field that limits the answer's length; each service's own if left out."""
+
+
+class HostedChat:
+    """What all hosted chat models share: one POST per try, asked by the engine. The wire protocol is a subclass's."""
+
     local: ClassVar[bool] = False
-    provider: ClassVar[str] = "openai"
-    url: ClassVar[str] = "https://api.openai.com/v1"
-    url_env: ClassVar[str] = "OPENAI_BASE_URL"
-    key_env: ClassVar[str] = "OPENAI_API_KEY"
+    provider: ClassVar[str]
+    url: ClassVar[str]
+    url_env: ClassVar[str]
+    key_env: ClassVar[str]
     needs_key: ClassVar[bool] = True
-    token_limit: ClassVar[str] = "max_completion_tokens"
 
-    def __init__(self, options: ChatOptions) -> None:
+    def __init__(self, options: HostedOptions) -> None:
         self.options = options
         own = options.base_url or os.environ.get(self.url_env)
         self.base_url = self.address(own or self.url)
@@ -114,11 +117,9 @@ class OpenAIChat:
         speed = pace.shared(digest([self.base_url, secrets]), self.options.concurrency)
         patience = Patience(self.options.max_retries, self.options.patience_s)
         async with self._session(headers) as session:
-            token_limit = self.options.token_limit or self.token_limit
 
             async def ask(request: Request) -> Reply:
-                content = wire.body(request, self.options.name, token_limit, self.options.extra_body)
-                return await self._ask(session, speed, content, request.output_id)
+                return await self._ask(session, speed, request)
 
             # Closed here, not when it is collected: whoever stops early must find nothing in flight and the session still open.
             async with contextlib.aclosing(answers(requests, ask, speed, patience, self.options.concurrency)) as replies:
@@ -155,13 +156,14 @@ class OpenAIChat:
             auto_decompress=True,
         )
 
-    async def _ask(self, session: ClientSession, speed: pace.Pace, content: bytes, output_id: str) -> Reply:
+    async def _ask(self, session: ClientSession, speed: pace.Pace, request: Request) -> Reply:
         """One try. Raises Again, Refused or Halted."""
         import aiohttp
 
+        url, content, headers = self._url(request), self._body(request), await self._fresh_headers()
         sent_at = time.perf_counter()
         try:
-            async with session.post(f"{self.base_url}/chat/completions", data=content, allow_redirects=False) as response:
+            async with session.post(url, data=content, headers=headers, allow_redirects=False) as response:
                 raw = await response.read()
         except TimeoutError:
             raise Again(f"no answer within {self.options.timeout_s:g} s", crowded=True) from None
@@ -171,10 +173,50 @@ class OpenAIChat:
             raise Again(f"connection lost: {error or type(error).__name__}") from None
         latency = time.perf_counter() - sent_at
         speed.read(response.headers)
-        reply = wire.reply(wire.payload(response.status, response.headers, raw), output_id, latency, self._price)
+        reply = self._read(response.status, response.headers, raw, request.output_id, latency)
         if reply.text == "" and reply.finish == "stop":
             raise Again("an empty answer", cost_usd=reply.cost_usd, reply=reply)
         return reply
+
+    async def _fresh_headers(self) -> Mapping[str, str] | None:
+        """What a request's headers need beside the session's: a token that is renewed while the run lasts."""
+        return None
+
+    def _url(self, request: Request) -> str:
+        """Where a request is posted."""
+        raise NotImplementedError
+
+    def _body(self, request: Request) -> bytes:
+        """What is posted."""
+        raise NotImplementedError
+
+    def _read(self, status: int, headers: Mapping[str, str], raw: bytes, output_id: str, latency_s: float) -> Reply:
+        """What came back. Raises Again, Refused or Halted."""
+        raise NotImplementedError
+
+
+class OpenAIChat(HostedChat):
+    """OpenAI, and whoever speaks its protocol."""
+
+    Options: ClassVar[type[protocols.Options]] = ChatOptions
+    provider: ClassVar[str] = "openai"
+    url: ClassVar[str] = "https://api.openai.com/v1"
+    url_env: ClassVar[str] = "OPENAI_BASE_URL"
+    key_env: ClassVar[str] = "OPENAI_API_KEY"
+    token_limit: ClassVar[str] = "max_completion_tokens"
+
+    def __init__(self, options: ChatOptions) -> None:
+        super().__init__(options)
+        self._limit_field = options.token_limit or self.token_limit
+
+    def _url(self, request: Request) -> str:
+        return f"{self.base_url}/chat/completions"
+
+    def _body(self, request: Request) -> bytes:
+        return wire.body(request, self.options.name, self._limit_field, self.options.extra_body)
+
+    def _read(self, status: int, headers: Mapping[str, str], raw: bytes, output_id: str, latency_s: float) -> Reply:
+        return wire.reply(wire.payload(status, headers, raw), output_id, latency_s, self._price)
 
 
 class TogetherChat(OpenAIChat):
