@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,32 +14,46 @@ from evalharness.cli.options import AsJson, DataRoot, Rehearse, StoreFile, Suite
 if TYPE_CHECKING:
     from evalharness.pipeline import ArmPlan, Plan, TrainingPlan
     from evalharness.pipeline.judging_plan import JudgePlan
+    from evalharness.pipeline.outlook import Chance, Outlook
 
 
-def plan(suite: SuiteFile, data: DataRoot = None, store: StoreFile = None, rehearse: Rehearse = False, as_json: AsJson = False) -> None:
-    """Show which trainings and answers are missing, their cost and time as far as known, and the smallest visible difference."""
+def plan(
+    suite: SuiteFile,
+    data: DataRoot = None,
+    store: StoreFile = None,
+    rehearse: Rehearse = False,
+    looks: Annotated[int | None, typer.Option("--looks", min=2, max=20, help="Also: when to look early, and at which level.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is missing, its cost and time as far as known, and what the test set can decide. Spends nothing."""
     import json
     from dataclasses import asdict
 
     from evalharness.pipeline import make_plan
+    from evalharness.pipeline.outlook import outlook
     from evalharness.reading import load_suite
 
     loaded = load_suite(suite, data_root=data)
-    made = make_plan(loaded, store_of(loaded.root, store, rehearse=rehearse), results_of(loaded.root), rehearse=rehearse)
+    found = store_of(loaded.root, store, rehearse=rehearse)
+    made = make_plan(loaded, found, results_of(loaded.root), rehearse=rehearse)
+    seen = outlook(made, found, looks)
     if as_json:
         parts = {
             "trainings": [asdict(t) for t in made.trainings],
             "arms": [asdict(a) for a in made.arms],
             "judging": [asdict(j) for j in made.judging],
             "visible": dict(made.visible),
+            "outlook": asdict(seen),
+            "usd": made.usd,
+            "spent_usd": made.spent,
         }
         typer.echo(json.dumps(parts | {"nothing_to_do": made.nothing_to_do}))
         return
-    for line in lines(made):
+    for line in lines(made, seen):
         typer.echo(line)
 
 
-def lines(plan: Plan) -> list[str]:
+def lines(plan: Plan, seen: Outlook) -> list[str]:
     """The plan in words, a line each."""
     splits = plan.splits
     said = [f"{plan.loaded.suite.name}: {len(splits.train):,} train, {len(splits.dev):,} dev, {len(splits.test):,} held-out rows"]
@@ -50,6 +64,8 @@ def lines(plan: Plan) -> list[str]:
     for name, visible in plan.visible.items():
         if visible is not None:
             said.append(f"  {name}: this test set can see {100 * visible:.1f} points (80% power, one in five answers differing)")
+    said += _gate(seen)
+    said.append(_money(plan))
     said.append("Nothing is missing." if plan.nothing_to_do else "Nothing was spent. evalh train-and-score does all of it.")
     return said
 
@@ -58,19 +74,46 @@ def _training(training: TrainingPlan) -> str:
     if training.done:
         return f"{training.label}: trained before"
     time = "time unknown until a first run" if training.seconds is None else f"about {training.seconds:.0f} s, as before"
-    return f"{training.label}: {training.runner} on {training.base}, {training.rows:,} rows, {time}"
+    cost = "" if training.usd == 0.0 else f", {_dollars(training.usd)}"
+    hour = "" if training.usd_per_hour == 0.0 else f", its deployment {_dollars(training.usd_per_hour)} an hour"
+    return f"{training.label}: {training.runner} on {training.base}, {training.rows:,} rows, {time}{cost}{hour}"
+
+
+def _dollars(usd: float | None) -> str:
+    return "cost unknown" if usd is None else f"at most about {usd:,.2f} USD"
+
+
+def _money(plan: Plan) -> str:
+    cap = plan.loaded.suite.budget
+    limit = "" if cap is None else f"; of the budget's {cap.usd:,.2f} USD {plan.spent:,.2f} are spent"
+    return f"  cost   all of it: {'nothing' if plan.usd == 0.0 else _dollars(plan.usd)}{limit}"
+
+
+def _gate(seen: Outlook) -> list[str]:
+    said = [f"  gate   {_chance(each)}" for each in seen.chances]
+    if seen.needed is not None:
+        enough = "enough are there" if seen.needed <= seen.n else f"{seen.n:,} are there"
+        said.append(f"  gate   all rules together work with {seen.needed:,} items (80% chance either way); {enough}")
+    said += [f"  look   after {look.items:,} items, with intervals at {100 * look.level:.2f}%" for look in seen.looks]
+    return said
+
+
+def _chance(each: Chance) -> str:
+    if each.passing is None:
+        return f"{each.metric}: only answers can tell the chance to pass"
+    how = "one in five answers differing" if each.seen is None else f"as {each.seen.pair[1]} differed from {each.seen.pair[0]} before"
+    return f"{each.metric}: {100 * each.passing:.0f}% chance to pass with {100 * each.margin:g} points of margin if nothing changed ({how})"
 
 
 def _judging(each: JudgePlan) -> list[str]:
     if not each.questions:
         return [f"{each.metric}: all opinions stored", *each.warnings]
-    cost = "cost unknown" if each.usd is None else f"at most about {each.usd:,.2f} USD"
-    return [f"{each.metric}: {each.questions:,} questions, at most {each.calls:,} calls, {cost}", *each.warnings]
+    return [f"{each.metric}: {each.questions:,} questions, at most {each.calls:,} calls, {_dollars(each.usd)}", *each.warnings]
 
 
 def _arm(arm: ArmPlan) -> str:
     if arm.missing == 0:
         return f"{arm.label}: all {arm.total:,} answers stored"
     tokens = f", about {arm.characters // 4:,} prompt tokens" if arm.characters else ""
-    cost = "nothing, on this machine" if arm.local else "unknown"
-    return f"{arm.label}: {arm.to_do:,} of {arm.total:,} answers missing{tokens}, cost {cost}"
+    cost = "costs nothing" if arm.local else _dollars(arm.usd)
+    return f"{arm.label}: {arm.to_do:,} of {arm.total:,} answers missing{tokens}, {cost}"

@@ -19,7 +19,7 @@ from evalharness.pipeline.judging_plan import Expected, JudgePlan, plan_judging
 from evalharness.pipeline.scoring import asks_a_model
 from evalharness.pipeline.training import Training, finished
 from evalharness.reading import LoadedSuite
-from evalharness.records import Dataset
+from evalharness.records import Dataset, Request, TrainedModel
 from evalharness.store import Store
 
 
@@ -34,6 +34,8 @@ class ArmPlan:
     characters: int
     """Characters of the prompts that are still to be sent; about four of them make a token of English."""
     local: bool
+    usd: float | None = None
+    """What the missing answers will cost, rather too much than too little; None if nobody knows."""
 
     @property
     def to_do(self) -> int:
@@ -50,6 +52,10 @@ class TrainingPlan:
     rows: int
     done: bool
     seconds: float | None
+    usd: float | None = None
+    """What it will cost, rather too much than too little; 0.0 where nothing is bought, None if nobody knows."""
+    usd_per_hour: float | None = 0.0
+    """What its deployment will cost while its answers are asked for; 0.0 where nothing is deployed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,16 @@ class Plan:
     judging: tuple[JudgePlan, ...] = ()
     """The metrics that ask a model, with what they would be asked."""
     rehearse: bool = False
+    spent: float = 0.0
+    """What the suite's runs have cost so far, as far as known."""
+
+    @property
+    def usd(self) -> float | None:
+        """What is still to be paid, an hour of each deployment included; None if nobody knows a part of it."""
+        hours = [each.usd_per_hour for each in self.trainings if any(a.label == each.label and a.to_do for a in self.arms)]
+        parts = [*(each.usd for each in self.trainings), *hours, *(each.usd for each in self.arms), *(each.usd for each in self.judging)]
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
 
     @property
     def nothing_to_do(self) -> bool:
@@ -85,7 +101,7 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
     problems = [
         Problem(str(loaded.path), f"candidates.{entry.label}", text)
         for entry in found
-        if entry.training is not None
+        if entry.training is not None and finished(entry.training, store) is None
         for text in entry.training.runner.check(entry.training.job)
     ]
     if problems:
@@ -93,14 +109,27 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
     trainings = tuple(_training_plan(entry.training, store) for entry in found if entry.training)
     arms = tuple(_arm_plan(entry, loaded, splits.test, store) for entry in found)
     judging = _judging(found, loaded, splits.test, store, rehearse=rehearse)
-    return Plan(loaded, splits, tuple(found), results, trainings, arms, _visible(loaded, splits), judging, rehearse)
+    return Plan(
+        loaded,
+        splits,
+        tuple(found),
+        results,
+        trainings,
+        arms,
+        _visible(loaded, splits),
+        judging,
+        rehearse,
+        store.spending(loaded.suite.name).usd,
+    )
 
 
 def _training_plan(training: Training, store: Store) -> TrainingPlan:
     job = training.job
     done = finished(training, store) is not None
     seconds = store.usual_seconds(training.runner_name, job.base)
-    return TrainingPlan(training.label, training.runner_name, job.base, len(job.train), done, seconds)
+    usd = 0.0 if done else training.runner.estimate(job)
+    hourly = training.runner.hourly(TrainedModel(job.base, None, {}))
+    return TrainingPlan(training.label, training.runner_name, job.base, len(job.train), done, seconds, usd, hourly)
 
 
 def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) -> ArmPlan:
@@ -109,11 +138,20 @@ def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) ->
     if entry.training is not None:
         trained = finished(entry.training, store)
         if trained is None:
-            return ArmPlan(entry.label, entry.role, total, None, 0, entry.local)
+            by_the_hour = entry.training.runner.hourly(TrainedModel(entry.training.job.base, None, {})) != 0.0
+            return ArmPlan(entry.label, entry.role, total, None, 0, entry.local, 0.0 if entry.local or by_the_hour else None)
     ask = Ask(entry.label, entry.arm(trained), test, entry.prompt, entry.examples, repeats=loaded.suite.repeats)
     missing = wanted(ask, store)
     characters = sum(len(message.content) for request, _ in missing for message in request.messages)
-    return ArmPlan(entry.label, entry.role, total, len(missing), characters, entry.local)
+    return ArmPlan(entry.label, entry.role, total, len(missing), characters, entry.local, _usd(entry, [request for request, _ in missing]))
+
+
+def _usd(entry: Entry, missing: Sequence[Request]) -> float | None:
+    if entry.local or not missing:
+        return 0.0
+    costs = [None if entry.model is None else entry.model.estimate(request) for request in missing]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
 
 
 def _judging(found: Sequence[Entry], loaded: LoadedSuite, test: Dataset, store: Store, *, rehearse: bool) -> tuple[JudgePlan, ...]:

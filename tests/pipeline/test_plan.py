@@ -1,0 +1,62 @@
+"""plan: what is missing and what it costs, the gate's chances by exact enumeration, and when to look."""
+
+from __future__ import annotations
+
+import pytest
+
+from evalharness.pipeline.outlook import outlook
+from evalharness.stats.looks import obrien_fleming
+from evalharness.stats.plan import Rule, chance_to_pass, items_needed
+from tests.pipeline.conftest import SUITE, Workspace, rows
+from tests.pipeline.test_money import HOSTED
+
+
+def test_before_any_answer_one_in_five_is_assumed(workspace: Workspace) -> None:
+    seen = outlook(workspace.plan(), workspace.store, looks=4)
+    (chance,) = seen.chances
+    assert (seen.n, seen.level, chance.seen) == (10, 0.95, None)
+    assert chance.passing == chance_to_pass(10, Rule(0.02, 0.2))
+    assert seen.needed == items_needed([Rule(0.02, 0.2)])
+    assert [look.level for look in seen.looks] == list(obrien_fleming(4))
+    assert seen.looks[-1].items == seen.needed
+
+
+def test_an_earlier_pair_tells_the_discordance(workspace: Workspace) -> None:
+    workspace.write("data/test.jsonl", rows([f"TEST {i}" if i % 4 else f"test {i}" for i in range(40)], str.upper))
+    workspace.run()
+    (chance,) = outlook(workspace.plan(), workspace.store).chances
+    assert chance.seen is not None
+    assert chance.seen.pair == ("plain", "tuned")
+    assert chance.seen.discordance == pytest.approx(0.25)
+    assert chance.passing == chance_to_pass(40, Rule(0.02, 0.25))
+
+
+def test_more_candidates_widen_the_level(workspace: Workspace) -> None:
+    workspace.suite(SUITE, ("{train: files}", "{train: files, seeds: 2}"))
+    assert outlook(workspace.plan(), workspace.store).level == pytest.approx(0.975)
+
+
+def test_a_suite_without_a_gate_has_no_chances(workspace: Workspace) -> None:
+    workspace.suite(SUITE.replace("gate: {against: plain, rules: [{metric: exact_match, margin: 0.02}]}", ""))
+    seen = outlook(workspace.plan(), workspace.store)
+    assert (seen.chances, seen.needed, seen.looks) == ((), None, ())
+
+
+def test_every_part_has_a_price(workspace: Workspace) -> None:
+    workspace.suite(SUITE.replace("doubles.py:Echo/echo", "{doubles.py:Echo: {hosted: true, usd: 0.01}}"), HOSTED)
+    plan = workspace.plan()
+    (training,) = plan.trainings
+    assert (training.usd, training.usd_per_hour) == (0.5, 2.0)
+    assert {arm.label: arm.usd for arm in plan.arms} == {"plain": pytest.approx(0.1), "loud": 0.0, "tuned": 0.0}
+    assert plan.usd == pytest.approx(2.6)  # the tuned model's answers come with its hour
+    assert workspace.run().failures == {}
+    after = workspace.plan()
+    assert (after.usd, after.nothing_to_do) == (0.0, True)
+    assert after.spent == pytest.approx(0.5 + 10 * 0.01 + 10 * 0.001 + 10 * 0.001, abs=0.01)
+
+
+def test_a_finished_training_is_not_checked_again(workspace: Workspace) -> None:
+    workspace.suite(SUITE, ("{train: files}", "{train: files, params: {local: false}}"))
+    workspace.run()
+    workspace.suite(SUITE, ("{train: files}", "{train: files, params: {local: false, problem: the base was shut down}}"))
+    assert workspace.plan().nothing_to_do
