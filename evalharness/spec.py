@@ -19,6 +19,8 @@ from pydantic_core import PydanticCustomError
 from evalharness.records import Sampling
 
 LABEL = re.compile(r"\w[\w .+-]*")
+FEWEST_LABELS = 50
+"""Labelled items from which on a judge's scores are corrected (PPI++): intervals keep what they promise from there."""
 _PLUGIN_FILE = re.compile(r"(?P<name>.+\.py:\w+)(?:/(?P<rest>.*))?", re.DOTALL)
 
 
@@ -282,8 +284,15 @@ class Rule(Spec):
     every_slice: bool = False
     """Every value of every field in data.slices, each by itself."""
 
+    require_labels: int | None = None
+    """A judge's metric: without so many items labelled by people (50 or more) the gate is INVALID, it cannot pass."""
+
     @model_validator(mode="after")
     def _one_check(self) -> Rule:
+        if self.require_labels is not None and self.require_labels < FEWEST_LABELS:
+            raise wrong(
+                f"require_labels: {self.require_labels}", f"Labels correct a judge from {FEWEST_LABELS} on: ask for as many or more"
+            )
         if (self.margin is None) == (self.at_least is None):
             raise wrong("need exactly one of 'margin' and 'at_least'", "Write e.g. {metric: exact_match, margin: 0.02}")
         if self.slice is not None and self.every_slice:

@@ -3,6 +3,9 @@
     margin m      PASS if L > -m     FAIL if not PASS and U < 0     of the paired difference
     at_least f    PASS if L > f      FAIL if U < f                  of the candidate's own score
 
+A check with `require_labels` that does not rest on so many human labels is INVALID, not INCONCLUSIVE: more items would not
+help, and nobody may wave it through with `--inconclusive pass`. Like an arm with missing outputs it cannot be judged.
+
 The FAIL tests of all checks of a candidate are corrected together (Holm). Anything else is INCONCLUSIVE.
 
 >>> check_all(view, suite.gate.rules, ["tuned"], "few-shot", 0.95)["tuned"][0].sentence()             # doctest: +SKIP
@@ -18,11 +21,12 @@ from functools import lru_cache
 from typing import Any
 
 from evalharness.spec import Rule
-from evalharness.stats import Evidence, Tango, items_to_settle, mean_items_needed
+from evalharness.stats import Evidence, Labelled, Tango, items_to_settle, mean_items_needed
 from evalharness.stats.gates import Check as Test
 from evalharness.stats.gates import Checked, Outcome
 from evalharness.stats.gates import gate as judge
-from evalharness.verdict.evidence import gains, scores
+from evalharness.verdict import correcting
+from evalharness.verdict.evidence import Opinion, gains, said, scores
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.records import interval_json, plain
 from evalharness.verdict.view import Rows, View
@@ -39,6 +43,8 @@ class Check:
     n: int
     evidence: Evidence
     found: Checked
+    labels: int | None = None
+    """Items that people labelled, where the metric is a judge."""
 
     @property
     def name(self) -> str:
@@ -47,8 +53,14 @@ class Check:
 
     @property
     def result(self) -> Outcome:
-        """PASS, FAIL or INCONCLUSIVE."""
-        return self.found.outcome
+        """PASS, FAIL or INCONCLUSIVE; INVALID if the labels that it requires are not there."""
+        return "INVALID" if self.lacks_labels else self.found.outcome
+
+    @property
+    def lacks_labels(self) -> bool:
+        """Whether it requires labels and does not rest on them."""
+        required = self.rule.require_labels
+        return required is not None and ((self.labels or 0) < required or not isinstance(self.evidence, Labelled))
 
     @property
     def held_back(self) -> bool:
@@ -57,10 +69,19 @@ class Check:
 
     def items_needed(self) -> int | None:
         """Items at which it passes with 80% chance: if nothing changed (margin), or if the score is as found (floor)."""
-        estimate = self.evidence.estimate
-        gap = self.rule.margin if self.rule.margin is not None else estimate - _oriented_floor(self.rule, self.measure)
-        units = needed(self.evidence, gap, 0.0, self.found.interval.level)
+        units = needed(self.evidence, self._gap(), 0.0, self.found.interval.level)
         return None if units is None else math.ceil(units * self.n / self.evidence.units)
+
+    def labels_needed(self) -> int | None:
+        """`items_needed` in labelled items, where labels correct a judge; None if no number of them is enough."""
+        if not isinstance(self.evidence, Labelled):
+            return None
+        return self.evidence.labels_needed(self._gap(), self.found.interval.level)
+
+    def _gap(self) -> float:
+        if self.rule.margin is not None:
+            return self.rule.margin
+        return self.evidence.estimate - _oriented_floor(self.rule, self.measure)
 
     def as_json(self) -> dict[str, Any]:
         """The check with its interval, in the metric's unit and direction."""
@@ -77,6 +98,10 @@ class Check:
             "p_fail": plain(self.found.p),
             "p_fail_adjusted": plain(self.found.adjusted),
             "items_needed": self.items_needed() if self.result == "INCONCLUSIVE" else None,
+            "labels_needed": self.labels_needed() if self.result == "INCONCLUSIVE" else None,
+            "require_labels": self.rule.require_labels,
+            "labels": self.labels,
+            "corrected": isinstance(self.evidence, Labelled) if self.measure.asks else None,
             "sentence": self.sentence(),
         }
 
@@ -85,11 +110,18 @@ class Check:
         unit, interval = Unit.of(self.measure.row.range), self.found.interval
         if self.rule.at_least is None:
             allowed = unit.size(self.rule.margin or 0.0)
-            return f"{self.name}: {unit.shown(interval.low, interval.high)}, {allowed} of loss allowed"
+            return f"{self.name}: {unit.shown(interval.low, interval.high)}, {allowed} of loss allowed{self._basis()}"
         ends = sorted(self.measure.sign * end for end in (interval.low, interval.high))
         bound = "at least" if self.measure.sign > 0 else "at most"
         wanted = f"{bound} {unit.value(self.rule.at_least)} wanted"
-        return f"{self.name}: {unit.value(ends[0])} to {unit.value(ends[1])}, {wanted}"
+        return f"{self.name}: {unit.value(ends[0])} to {unit.value(ends[1])}, {wanted}{self._basis()}"
+
+    def _basis(self) -> str:
+        """ "; judge opinion, not corrected", with the labels that are there and required; nothing for other metrics."""
+        if not (basis := said(self.evidence)):
+            return ""
+        required = self.rule.require_labels
+        return f"; {basis} ({self.labels or 0} of {required} labels required)" if self.lacks_labels else f"; {basis}"
 
 
 def needed(evidence: Evidence, gap: float, difference: float, level: float) -> int | None:
@@ -97,7 +129,9 @@ def needed(evidence: Evidence, gap: float, difference: float, level: float) -> i
 
     Right/wrong differences by enumeration, any other number by its standard error here.
     """
-    if gap <= 0:
+    if isinstance(evidence, Opinion):
+        evidence = evidence.inner
+    if gap <= 0 or isinstance(evidence, Labelled):  # labels come first: see `Check.labels_needed`
         return None
     if isinstance(evidence, Tango):
         return _settled(difference - gap, difference, max(evidence.discordance, 1 / evidence.n), level)
@@ -119,11 +153,19 @@ def check_all(view: View, rules: Sequence[Rule], candidates: Sequence[str], refe
     for candidate in candidates:
         tests = [_test(rule, view.measure(rule.metric), each[candidate]) for (rule, _, _), each in zip(asked, evidence, strict=True)]
         checks = zip(asked, tests, judge(tests, level).checks, strict=True)
-        found[candidate] = [
-            Check(rule, view.measure(rule.metric), name, view.n if rows is None else int(rows.sum()), test.evidence, done)
-            for (rule, name, rows), test, done in checks
-        ]
+        found[candidate] = [_check(view, *each, test.evidence, done, candidate, reference) for each, test, done in checks]
     return found
+
+
+def _check(
+    view: View, rule: Rule, name: str | None, rows: Rows | None, evidence: Evidence, done: Checked, candidate: str, reference: str
+) -> Check:
+    measure, labels = view.measure(rule.metric), None
+    if measure.asks and rule.at_least is not None:
+        labels = correcting.answers(view, candidate, rule.metric, rows)
+    elif measure.asks:
+        labels = correcting.pairs(view, candidate, reference, rule.metric, rows)
+    return Check(rule, measure, name, view.n if rows is None else int(rows.sum()), evidence, done, labels)
 
 
 def _evidence(view: View, rule: Rule, candidates: Sequence[str], reference: str, level: float, rows: Rows | None) -> Mapping[str, Evidence]:

@@ -14,7 +14,8 @@ import numpy as np
 from evalharness.errors import ConfigError, Problem
 from evalharness.stats import Comparison
 from evalharness.store import Answer
-from evalharness.verdict.evidence import comparison, differences, scores
+from evalharness.verdict.agreeing import human
+from evalharness.verdict.evidence import comparison, differences, said, scores
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.money import per_1000
 from evalharness.verdict.records import Verdict, interval_json, plain
@@ -59,9 +60,11 @@ def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict
     found, sign = comparison(view, arm, other, metric, level), view.measures[metric].sign
     own = scores(view, [arm, other], metric, level)
     slices = [(name, comparison(view, arm, other, metric, level, rows)) for name, rows in view.every_slice()]
+    facts = {"human": human(view, arm, other, metric, found.evidence)} if view.measures[metric].asks else {}
     return {
         "metric": metric,
         **_described(found),
+        **facts,
         "scores": {label: interval_json(evidence.interval(level), sign) for label, evidence in own.items()},
         "missing": {arm: plain(found.missing_candidate), other: plain(found.missing_baseline)},
         "sentence": _sentence(view.measures[metric], arm, other, found),
@@ -85,6 +88,7 @@ def _described(found: Comparison) -> dict[str, Any]:
 def _sentence(measure: Measure, arm: str, other: str, found: Comparison) -> str:
     unit, low, high = Unit.of(measure.row.range), found.difference.low, found.difference.high
     basis = f"{percent(found.level)}, {several(found.n, 'item')}"
+    basis += f"; {told}" if (told := said(found.evidence)) else ""
     if low > 0 or high < 0:
         return f"{measure.label}: {arm} is {unit.better(low, high)} than {other} ({basis})."
     sees = f"this test set can see {unit.size(found.visible)}" if math.isfinite(found.visible) else "too few items to see any"

@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evalharness.protocols import Floats
+from evalharness.spec import FEWEST_LABELS
 from evalharness.stats import Labelled, labelled_evidence, mean_evidence
 from evalharness.verdict.labels import Flags, people
 from evalharness.verdict.view import Rows, View
 
-ENOUGH = 50
-"""Labelled items from which on PPI++ intervals keep what they promise."""
 FEWEST, SMALL = 5, 0.2
 """A stratum with fewer labels is taken together with the rest if it is no larger a share of the items than that."""
 
@@ -94,7 +93,7 @@ def _evidence(
         return None
     if np.array_equal(is_open, labelled):
         return _whole(np.where(is_open, y, known), np.where(is_open, y, low), np.where(is_open, y, high), labelled, clusters, width, clip)
-    if int(labelled.sum()) < ENOUGH:
+    if int(labelled.sum()) < FEWEST_LABELS:
         return None
     layers = np.zeros(len(y), np.int64) if strata is None else _layers(strata[chosen], is_open, labelled)
     if layers is None:
@@ -110,7 +109,7 @@ def _whole(
     width: float, clip: tuple[float, float],
 ) -> Labelled | None:  # fmt: skip
     """Nothing is left to a judge: people labelled whatever can differ."""
-    if len(values) < ENOUGH:
+    if len(values) < FEWEST_LABELS:
         return None
     estimate = math.fsum(values) / len(values)
     inner = mean_evidence(low, high, clusters=clusters, span=width, clip=clip, estimate=estimate, method="t on labels")

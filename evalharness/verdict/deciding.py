@@ -20,10 +20,10 @@ from typing import Any
 
 from evalharness.errors import ConfigError, Problem
 from evalharness.spec import DecideSpec, GateSpec, Rule
-from evalharness.stats import Contender, Decision, Evidence, bonferroni_level, pick_on_dev
+from evalharness.stats import Contender, Decision, Evidence, Labelled, bonferroni_level, pick_on_dev
 from evalharness.stats import decide as judge
 from evalharness.verdict.checks import needed
-from evalharness.verdict.evidence import gains, scores
+from evalharness.verdict.evidence import gains, said, scores
 from evalharness.verdict.gating import Gated, gate_each, invalid
 from evalharness.verdict.money import Money
 from evalharness.verdict.records import Outcome, Verdict, interval_json, plain
@@ -186,6 +186,8 @@ def _why(question: _Question, each: Tried) -> str:
     if each.gated.answer == "FAIL":
         failed = [check.name for check in each.gated.checks if check.result == "FAIL"]
         return f"{text}; it fails the gate on {listed(failed)}."
+    if each.gated.answer == "INVALID":
+        return f"{text}; the gate cannot be answered."
     if each.gated.answer == "INCONCLUSIVE" and each.gain.interval(each.level).high >= question.min_gain:
         return f"{text}; the gate is inconclusive."
     return f"{text}."
@@ -197,6 +199,8 @@ def _remedy(question: _Question, best: Tried) -> str:
     if found.low > question.min_gain:
         return f"What is open is the gate: {best.gated.remedy()}"
     gap, estimate = abs(found.estimate - question.min_gain), found.estimate
+    if isinstance(best.gain, Labelled):
+        return _label_remedy(best.gain.labels_needed(gap, best.level))
     units = needed(best.gain, gap, max(estimate, question.min_gain), best.level)
     items = None if units is None else math.ceil(units * question.view.n / best.gain.units)
     if items is None or items > 1000 * question.view.n:
@@ -205,13 +209,19 @@ def _remedy(question: _Question, best: Tried) -> str:
     return f"If the gain is as found, {about(max(items, question.view.n + 1))} items would settle it (80% chance).{repeats}"
 
 
+def _label_remedy(labels: int | None) -> str:
+    if labels is None:
+        return "Labels alone would not settle it: more items, labelled, would."
+    return f"If the gain is as found, {about(labels)} labelled items would settle it (80% chance): evalh label."
+
+
 def _sampled(question: _Question, best: Tried) -> bool:
     return question.view.contender(best.label).arm.sampling.temperature > 0
 
 
 def _small_print(question: _Question, best: Tried) -> list[str]:
     """How many were compared, who picked the winner, and what the verdict is not about."""
-    notes = []
+    notes = [f"{question.metric}: {basis}."] if (basis := said(best.gain)) else []
     if question.picked_among:
         among = several(question.picked_among, "candidate")
         notes.append(f"{best.label} was picked on the dev split among {among}; only it was compared on the test set.")

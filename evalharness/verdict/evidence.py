@@ -10,15 +10,17 @@ also of a metric that counts errors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from evalharness import stats
 from evalharness.protocols import Floats
-from evalharness.stats import Evidence, Interval
+from evalharness.stats import Evidence, Interval, Labelled
+from evalharness.verdict import correcting
 from evalharness.verdict.view import Board, Rows, View, level_of, reference_of
+from evalharness.verdict.wording import UNCORRECTED, several
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,65 @@ class Mirrored:
         return self.inner.p_below(-x)
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """Evidence from a judge's opinions alone: what it says of the judge is right, what it says of the arms may not be."""
+
+    inner: Evidence
+
+    @property
+    def estimate(self) -> float:
+        return self.inner.estimate
+
+    @property
+    def se(self) -> float:
+        return self.inner.se
+
+    @property
+    def units(self) -> int:
+        return self.inner.units
+
+    @property
+    def method(self) -> str:
+        return f"{self.inner.method}, {UNCORRECTED}"
+
+    def interval(self, level: float) -> Interval:
+        return replace(self.inner.interval(level), method=self.method)
+
+    def p_below(self, x: float) -> float:
+        return self.inner.p_below(x)
+
+    def p_above(self, x: float) -> float:
+        return self.inner.p_above(x)
+
+
+def said(evidence: Evidence) -> str:
+    """What stands behind a judge's number: "judge opinion, not corrected", "corrected by 100 labels"; "" for other metrics."""
+    if isinstance(evidence, Labelled):
+        return f"corrected by {several(evidence.labels, 'label')}"
+    return UNCORRECTED if isinstance(evidence, Opinion) else ""
+
+
 def scores(view: View, arms: Sequence[str], metric: str, level: float, rows: Rows | None = None) -> dict[str, Evidence]:
-    """arm -> evidence of its own oriented score, on all items or those in `rows`; for intervals at up to `level`."""
+    """arm -> evidence of its own oriented score, on all items or those in `rows`; for intervals at up to `level`.
+
+    Of a judge: corrected by human labels, or marked as its opinion.
+    """
+    found = _scores(view, arms, metric, level, rows)
+    if not view.measure(metric).asks:
+        return found
+    return {arm: correcting.score(view, arm, metric, rows) or Opinion(found[arm]) for arm in arms}
+
+
+def gains(view: View, arms: Sequence[str], reference: str, metric: str, level: float, rows: Rows | None = None) -> dict[str, Evidence]:
+    """arm -> evidence of its paired difference from `reference`, positive where the arm is better; of a judge as in `scores`."""
+    found = _gains(view, arms, reference, metric, level, rows)
+    if not view.measure(metric).asks:
+        return found
+    return {arm: correcting.gain(view, arm, reference, metric, rows) or Opinion(found[arm]) for arm in arms}
+
+
+def _scores(view: View, arms: Sequence[str], metric: str, level: float, rows: Rows | None) -> dict[str, Evidence]:
     if rows is None and _shares(view, arms, metric):
         usual = reference_of(view)
         board = _board(view, usual if _shares(view, [usual], metric) else arms[0], level)
@@ -64,8 +123,7 @@ def scores(view: View, arms: Sequence[str], metric: str, level: float, rows: Row
     return _oriented(measure, arms, found)
 
 
-def gains(view: View, arms: Sequence[str], reference: str, metric: str, level: float, rows: Rows | None = None) -> dict[str, Evidence]:
-    """arm -> evidence of its paired difference from `reference`, positive where the arm is better."""
+def _gains(view: View, arms: Sequence[str], reference: str, metric: str, level: float, rows: Rows | None) -> dict[str, Evidence]:
     if rows is None and reference not in arms and _shares(view, [*arms, reference], metric):
         board = _board(view, reference, level)
         return {arm: board[metric][1][arm] for arm in arms}
@@ -118,7 +176,15 @@ def comparison(view: View, arm: str, other: str, metric: str, level: float, rows
     measure, options = _options(view, metric, level, rows)
     options["level"] = level
     mine, others = (_cut(view.stats(label, metric), rows) for label in (arm, other))
-    return stats.compare(mine, others, measure, **options)
+    found = stats.compare(mine, others, measure, **options)
+    if not view.measure(metric).asks:
+        return found
+    own, gain = scores(view, [arm, other], metric, level, rows), gains(view, [arm], other, metric, level, rows)[arm]
+    found = replace(found, candidate=own[arm], baseline=own[other], evidence=gain)
+    if not isinstance(gain, Labelled):
+        return found
+    p = min(1.0, 2 * min(gain.p_below(0.0), gain.p_above(0.0)))
+    return replace(found, p=p, p_method=gain.method, visible=stats.visible_mean_difference(gain.se, gain.units, level))
 
 
 def differences(view: View, arm: str, other: str, metric: str) -> Floats:

@@ -51,9 +51,14 @@ class Gated:
     def remedy(self) -> str:
         """What would settle it: how many items, or why no number of them can."""
         open_checks = [check for check in self.checks if check.result == "INCONCLUSIVE"]
+        if self.answer == "INVALID":
+            return f"{self.reason}."
         known = [items for check in open_checks if (items := check.items_needed()) is not None]
         if any(check.held_back for check in open_checks):
             return f"Worse by itself, but not once all {several(len(self.checks), 'check')} are counted (Holm)."
+        labels = [number for check in open_checks if (number := check.labels_needed()) is not None]
+        if labels and not known:
+            return f"If nothing changed, {about(max(labels))} labelled items would settle it (80% chance): evalh label."
         if not known:
             return "No number of items can show it: the margin is 0 or the score is not above the floor."
         if max(known) <= open_checks[0].n:
@@ -113,8 +118,17 @@ def gate_each(view: View, spec: GateSpec, candidates: Sequence[str], reference: 
 
 def _gated(label: str, checks: Sequence[Check]) -> Gated:
     results = {check.result for check in checks}
-    answer: Outcome = "FAIL" if "FAIL" in results else "PASS" if results == {"PASS"} else "INCONCLUSIVE"
-    return Gated(label, answer, tuple(checks))
+    answer = next(answer for answer in WORST_FIRST if answer in results)
+    lacking = [check for check in checks if check.lacks_labels]
+    reason = listed([_lacking(check) for check in lacking]) if answer == "INVALID" else ""
+    return Gated(label, answer, tuple(checks), reason)
+
+
+def _lacking(check: Check) -> str:
+    """What is there of the labels that a check requires, and where more come from."""
+    have, required = check.labels or 0, check.rule.require_labels or 0
+    there = f"{have} of the {required} labelled items" if have < required else f"labels that are too unevenly spread for the {required}"
+    return f"{check.name} has {there} it requires (evalh label --metric {check.measure.label})"
 
 
 def invalid(view: View, contender: Contender, spec: GateSpec) -> str | None:

@@ -275,7 +275,7 @@ def assembled(
 ) -> View:
     """A run's arms on a dataset, read from the store."""
     arm_ids = [each.arm.arm_id for each in arms]
-    tables = store.score_tables(arm_ids, dataset.dataset_id, [measure.row.metric_id for measure in measures])
+    tables = _tables(store, dataset, arms, measures)
     some = tables[measures[0].row.metric_id]
     order = np.array(sorted(range(dataset.n), key=some.sample_ids.__getitem__), np.int64)
     return View(
@@ -294,6 +294,19 @@ def assembled(
         dev=dev,
         _order=order,
     )
+
+
+def _tables(store: Store, dataset: DatasetHead, arms: Sequence[RunArm], measures: Sequence[Measure]) -> dict[str, ScoreTable]:
+    """metric id -> scores; those of a metric that compares pairs are the ones against the arm that it names."""
+    arm_ids = {each.arm.label: each.arm.arm_id for each in arms}
+    every = [each.arm.arm_id for each in arms]
+    alone = [measure.row.metric_id for measure in measures if measure.against not in arm_ids]
+    found = store.score_tables(every, dataset.dataset_id, alone) if alone else {}
+    for measure in measures:
+        if measure.against in arm_ids:
+            other = arm_ids[measure.against]
+            found |= store.score_tables(every, dataset.dataset_id, [measure.row.metric_id], other_arm_id=other)
+    return found
 
 
 def _renumbered(clusters: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 from evalharness.stats import Interval
 
+UNCORRECTED = "judge opinion, not corrected"
+"""Said of every number that rests on a model's opinions alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
