@@ -44,6 +44,18 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "bleu": "evalharness.metrics.sacrebleu:Bleu",
         "chrf": "evalharness.metrics.sacrebleu:Chrf",
         "ter": "evalharness.metrics.sacrebleu:Ter",
+        "rouge": "evalharness.metrics.rouge:Rouge",
+        "token_f1": "evalharness.metrics.token_f1:TokenF1",
+        "contains": "evalharness.metrics.contains:Contains",
+        "regex": "evalharness.metrics.contains:Regex",
+        "json_valid": "evalharness.metrics.json_match:JsonValid",
+        "json_match": "evalharness.metrics.json_match:JsonMatch",
+        "numeric": "evalharness.metrics.numeric:Numeric",
+        "label_accuracy": "evalharness.metrics.labels:LabelAccuracy",
+        "macro_f1": "evalharness.metrics.labels:MacroF1",
+        "cost": "evalharness.metrics.measures:Cost",
+        "latency": "evalharness.metrics.measures:Latency",
+        "length": "evalharness.metrics.measures:Length",
     },
 }
 

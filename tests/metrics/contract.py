@@ -27,6 +27,11 @@ def item(text: str, *targets: str) -> tuple[Sample, Reply]:
 class MetricContract:
     """Subclass, return the metric from `make`; override `pairs` if answers like these mean nothing to it."""
 
+    plugin: str | None = None
+    """The name it is registered by, where it goes by another one."""
+    target = "the dog bit the man"
+    """What hostile answers are held against."""
+
     def make(self) -> Metric:
         raise NotImplementedError
 
@@ -53,7 +58,7 @@ class MetricContract:
     def test_identity_is_stable_json_with_name_and_version(self, metric: Metric) -> None:
         identity = metric.identity()
         assert digest(identity) == digest(self.make().identity())
-        assert identity["name"] == metric.name
+        assert identity["name"] == (self.plugin or metric.name)
         assert identity["version"] == metric.version
 
     def test_unknown_options_are_refused(self, metric: Metric) -> None:
@@ -106,11 +111,11 @@ class MetricContract:
 
     @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
     def test_any_text_gets_a_score(self, metric: Metric, text: str) -> None:
-        sample, reply = item(text, "the dog bit the man")
+        sample, reply = item(text, self.target)
         value = float(metric.finish(np.array(metric.score(sample, reply)), np.array(1.0)))
         assert metric.range[0] <= value <= metric.range[1]
 
     def test_a_reply_without_text_is_not_scored(self, metric: Metric) -> None:
-        sample, _ = item("", "the dog")
+        sample, _ = item("", self.target)
         with pytest.raises(ValueError, match="no text"):
             metric.score(sample, Reply("o1", None, "error", error="down"))

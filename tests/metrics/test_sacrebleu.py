@@ -162,8 +162,10 @@ def test_all_of_wmt22_equals_sacrebleu() -> None:
         for metric, library in made:
             expected = library.corpus_score(texts, [first, second]).score
             found = corpus(metric, texts, references)
-            print(f"{name} {metric.name}: {found:.6f}, sacrebleu {expected:.6f}")
+            print(f"{name} {metric.name}: {found:.6f}, sacrebleu {expected:.6f}, {library.get_signature()}")
             assert f"{found:.9f}" == f"{expected:.9f}"
+            assert metric.signature(2) == str(library.get_signature())  # type: ignore[attr-defined]
+    assert len(streams) == 4
 
 
 def test_the_signature_is_in_the_identity_and_full_on_request() -> None:
