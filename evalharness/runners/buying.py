@@ -56,7 +56,7 @@ class Calls:
         try:
             return call()
         except self._sdk_errors as error:
-            kind = NotThere if getattr(error, "status_code", None) == 404 else ProviderError
+            kind = NotThere if status_of(error) == 404 else ProviderError
             raise kind(self.said(error)) from None
 
     def optional(self, call: Callable[[], T], default: T) -> T:
@@ -85,12 +85,18 @@ class Calls:
 
     def refused(self, error: Exception) -> bool:
         """The service has read the request and said no: nothing was made, and asking again changes nothing."""
-        return getattr(error, "status_code", None) in _REFUSALS or getattr(error, "code", None) == _NO_CREDIT
+        return status_of(error) in _REFUSALS or getattr(error, "code", None) == _NO_CREDIT
 
     def said(self, error: Exception) -> str:
         """An error in one line, without the secret."""
         text = " ".join(str(getattr(error, "message", None) or error).split())[:400] or type(error).__name__
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status that an SDK's error holds, by the names that SDKs give it (Google's call it `code`)."""
+    found = getattr(error, "status_code", None) or getattr(error, "code", None)
+    return found if isinstance(found, int) else None
 
 
 def whole(answer: T, field: str) -> T:
