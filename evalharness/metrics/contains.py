@@ -18,11 +18,11 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from evalharness import metrics, protocols
-from evalharness.metrics.named import Named, NamedOptions
+from evalharness.metrics import PerSample
 from evalharness.records import Reply, Sample
 
 
-class ContainsOptions(NamedOptions):
+class ContainsOptions(protocols.Options):
     """What an answer has to hold."""
 
     shorthand: ClassVar[str | None] = "text"
@@ -50,11 +50,11 @@ class ContainsOptions(NamedOptions):
         return value
 
 
-class Contains(Named):
+class Contains(PerSample):
     """1 if the answer holds the text (or any target), else 0."""
 
     Options: ClassVar[type[protocols.Options]] = ContainsOptions
-    plugin: ClassVar[str] = "contains"
+    name = "contains"
     options: ContainsOptions
     kind: Literal["binary", "mean", "corpus"] = "binary"
 
@@ -77,7 +77,7 @@ class Contains(Named):
         return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", answer) is not None
 
 
-class RegexOptions(NamedOptions):
+class RegexOptions(protocols.Options):
     """A Python regular expression, checked when it is read. Python's `re` has no time limit: nested repeats such as
     `(a+)+$` can take for ever on a long answer, so do not write those.
     """
@@ -101,11 +101,11 @@ class RegexOptions(NamedOptions):
         return pattern
 
 
-class Regex(Named):
+class Regex(PerSample):
     """1 if the pattern matches the answer, else 0. `.` also matches line breaks, `^` and `$` every line's ends."""
 
     Options: ClassVar[type[protocols.Options]] = RegexOptions
-    plugin: ClassVar[str] = "regex"
+    name = "regex"
     options: RegexOptions
     kind: Literal["binary", "mean", "corpus"] = "binary"
 

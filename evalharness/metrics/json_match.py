@@ -19,14 +19,14 @@ from typing import Any, ClassVar, Literal
 
 from evalharness import metrics, protocols
 from evalharness.errors import DataError, Problem
-from evalharness.metrics.named import Named, NamedOptions
+from evalharness.metrics import PerSample
 from evalharness.records import Reply, Sample
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
 _SHOWN, _LISTED, _DEEPEST = 60, 5, 100
 
 
-class JsonValidOptions(NamedOptions):
+class JsonValidOptions(protocols.Options):
     """What counts as JSON (RFC 8259: no NaN, no comments; a key twice in one object is refused, too)."""
 
     shorthand: ClassVar[str | None] = "type"
@@ -36,11 +36,11 @@ class JsonValidOptions(NamedOptions):
     """An answer that is one ```json block, and nothing else, is what the block holds."""
 
 
-class JsonValid(Named):
+class JsonValid(PerSample):
     """1 if the answer is JSON, else 0. Needs no target."""
 
     Options: ClassVar[type[protocols.Options]] = JsonValidOptions
-    plugin: ClassVar[str] = "json_valid"
+    name = "json_valid"
     options: JsonValidOptions
     kind: Literal["binary", "mean", "corpus"] = "binary"
 
@@ -65,7 +65,7 @@ class JsonValid(Named):
         return None
 
 
-class JsonMatchOptions(NamedOptions):
+class JsonMatchOptions(protocols.Options):
     """Which fields count, and when two values are the same."""
 
     shorthand: ClassVar[str | None] = "fields"
@@ -80,11 +80,11 @@ class JsonMatchOptions(NamedOptions):
     """An answer that is one ```json block, and nothing else, is what the block holds."""
 
 
-class JsonMatch(Named):
+class JsonMatch(PerSample):
     """Share of the target's fields (leaves of the JSON tree) that the answer has right, 0 to 1; the best of the targets."""
 
     Options: ClassVar[type[protocols.Options]] = JsonMatchOptions
-    plugin: ClassVar[str] = "json_match"
+    name = "json_match"
     options: JsonMatchOptions
 
     def __init__(self, options: JsonMatchOptions | None = None) -> None:

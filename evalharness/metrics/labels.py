@@ -25,14 +25,14 @@ from pydantic import ValidationInfo, field_validator
 
 from evalharness import metrics, protocols
 from evalharness.errors import ConfigError, DataError, Problem
-from evalharness.metrics.named import Named, NamedOptions
+from evalharness.metrics import PerSample
 from evalharness.protocols import Floats
 from evalharness.records import Reply, Sample
 
 _EDGES = " \t\r\n.,;:!?\"'`*()[]{}<>"
 
 
-class LabelOptions(NamedOptions):
+class LabelOptions(protocols.Options):
     """The labels, and how one is read from an answer. Case, white space and punctuation around a label never count."""
 
     shorthand: ClassVar[str | None] = "labels"
@@ -66,11 +66,11 @@ class LabelOptions(NamedOptions):
         return labels
 
 
-class LabelAccuracy(Named):
+class LabelAccuracy(PerSample):
     """1 if the answer is a target's label, else 0; `labels` are needed only to find one `inside` an answer."""
 
     Options: ClassVar[type[protocols.Options]] = LabelOptions
-    plugin: ClassVar[str] = "label_accuracy"
+    name = "label_accuracy"
     options: LabelOptions
     kind: Literal["binary", "mean", "corpus"] = "binary"
 
@@ -85,7 +85,7 @@ class LabelAccuracy(Named):
         return (float(answer in [self._reader.target(sample, target) for target in metrics.targets_of(sample, self.name)]),)
 
 
-class MacroF1(Named):
+class MacroF1(PerSample):
     """F1 of each class, averaged over those that occur among targets or answers (Sokolova & Lapalme 2009), 0 to 1.
 
     Statistics of C classes: C true positives, C false positives, C false negatives, one answer each. An answer that is
@@ -94,7 +94,7 @@ class MacroF1(Named):
     """
 
     Options: ClassVar[type[protocols.Options]] = LabelOptions
-    plugin: ClassVar[str] = "macro_f1"
+    name = "macro_f1"
     options: LabelOptions
     kind: Literal["binary", "mean", "corpus"] = "corpus"
 

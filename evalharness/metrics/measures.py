@@ -16,17 +16,17 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from evalharness import metrics, protocols
-from evalharness.metrics.named import Named, NamedOptions
+from evalharness.metrics import PerSample
 from evalharness.records import Reply, Sample
 
 
-class BoundedOptions(NamedOptions):
+class BoundedOptions(protocols.Options):
     """The most that one answer counts."""
 
     at_most: float = Field(gt=0, allow_inf_nan=False)
 
 
-class Bounded(Named):
+class Bounded(PerSample):
     """A mean from 0 to `at_most`, lower is better; a subclass says how much one reply is (`measured`)."""
 
     higher_is_better = False
@@ -40,7 +40,7 @@ class Bounded(Named):
         metrics.text_of(reply)
         found = self.measured(reply)
         if found is None:
-            raise ValueError(f"nobody knows this answer's {self.plugin}: unknown is not 0")
+            raise ValueError(f"nobody knows this answer's {self.name}: unknown is not 0")
         return (min(float(found), self.range[1]),)
 
     def measured(self, reply: Reply) -> float | None:
@@ -61,7 +61,7 @@ class Cost(Bounded):
     """US dollars an answer, as the price book or the service says. Where no price is known, the answer is an error, not free."""
 
     Options: ClassVar[type[protocols.Options]] = CostOptions
-    plugin: ClassVar[str] = "cost"
+    name = "cost"
 
     def __init__(self, options: CostOptions | None = None) -> None:
         super().__init__(options or CostOptions())
@@ -84,7 +84,7 @@ class Latency(Bounded):
     """Seconds from request to answer; where a model on this machine answers many at once, a batch's seconds over its items."""
 
     Options: ClassVar[type[protocols.Options]] = LatencyOptions
-    plugin: ClassVar[str] = "latency"
+    name = "latency"
 
     def __init__(self, options: LatencyOptions | None = None) -> None:
         super().__init__(options or LatencyOptions())
@@ -109,7 +109,7 @@ class Length(Bounded):
     """Length of an answer in characters, words or tokens."""
 
     Options: ClassVar[type[protocols.Options]] = LengthOptions
-    plugin: ClassVar[str] = "length"
+    name = "length"
 
     def __init__(self, options: LengthOptions | None = None) -> None:
         self.unit = (options := options or LengthOptions()).unit

@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 
 from evalharness import metrics, protocols
 from evalharness.errors import DataError, Problem
-from evalharness.metrics.named import Named, NamedOptions
+from evalharness.metrics import PerSample
 from evalharness.records import Reply, Sample
 
 _SPACES = "\u00a0\u2009\u202f"  # no-break, thin and narrow no-break space; a plain space parts two numbers
@@ -29,7 +29,7 @@ _SHARES = {"%": 1e-2, "percent": 1e-2, "per cent": 1e-2, "‰": 1e-3}
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 
-class NumericOptions(NamedOptions):
+class NumericOptions(protocols.Options):
     """Which number is read, and how near is near enough: |answer - target| <= max(absolute, relative·|target|)."""
 
     shorthand: ClassVar[str | None] = "relative"
@@ -54,11 +54,11 @@ class NumericOptions(NamedOptions):
         return units
 
 
-class Numeric(Named):
+class Numeric(PerSample):
     """1 if the answer's number is near any target's, else 0; an answer without a number is wrong."""
 
     Options: ClassVar[type[protocols.Options]] = NumericOptions
-    plugin: ClassVar[str] = "numeric"
+    name = "numeric"
     options: NumericOptions
     kind: Literal["binary", "mean", "corpus"] = "binary"
 

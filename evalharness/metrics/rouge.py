@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from evalharness import metrics, protocols
 from evalharness.errors import DataError, MissingExtra, Problem
-from evalharness.metrics.named import Named, NamedOptions
+from evalharness.metrics import PerSample
 from evalharness.records import Reply, Sample
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
 
 
-class RougeOptions(NamedOptions):
+class RougeOptions(protocols.Options):
     """rouge-score's own choices. Its tokens are runs of a-z and 0-9, all else is left out: for other scripts use `words`."""
 
     shorthand: ClassVar[str | None] = "which"
@@ -37,11 +37,11 @@ class RougeOptions(NamedOptions):
     """`words`: runs of letters and digits of any script, in lower case."""
 
 
-class Rouge(Named):
+class Rouge(PerSample):
     """ROUGE, 0 to 1 (Lin 2004), as google-research's rouge-score computes it; a suite's number is the mean over samples."""
 
     Options: ClassVar[type[protocols.Options]] = RougeOptions
-    plugin: ClassVar[str] = "rouge"
+    name = "rouge"
     options: RougeOptions
 
     def __init__(self, options: RougeOptions | None = None) -> None:

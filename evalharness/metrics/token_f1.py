@@ -14,25 +14,25 @@ from collections import Counter
 from typing import ClassVar
 
 from evalharness import metrics, protocols
-from evalharness.metrics.named import Named, NamedOptions
+from evalharness.metrics import PerSample
 from evalharness.records import Reply, Sample
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-class TokenF1Options(NamedOptions):
+class TokenF1Options(protocols.Options):
     """`articles: false` keeps a, an and the: for other languages than English."""
 
     articles: bool = True
     """Leave English articles out, as SQuAD does."""
 
 
-class TokenF1(Named):
+class TokenF1(PerSample):
     """F1 over the words of answer and best target, 0 to 1, by the official SQuAD 2.0 script (Rajpurkar et al. 2016, 2018)."""
 
     Options: ClassVar[type[protocols.Options]] = TokenF1Options
-    plugin: ClassVar[str] = "token_f1"
+    name = "token_f1"
     options: TokenF1Options
 
     def __init__(self, options: TokenF1Options | None = None) -> None:

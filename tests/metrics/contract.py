@@ -27,8 +27,6 @@ def item(text: str, *targets: str) -> tuple[Sample, Reply]:
 class MetricContract:
     """Subclass, return the metric from `make`; override `pairs` if answers like these mean nothing to it."""
 
-    plugin: str | None = None
-    """The name it is registered by, where it goes by another one."""
     target = "the dog bit the man"
     """What hostile answers are held against."""
 
@@ -58,7 +56,7 @@ class MetricContract:
     def test_identity_is_stable_json_with_name_and_version(self, metric: Metric) -> None:
         identity = metric.identity()
         assert digest(identity) == digest(self.make().identity())
-        assert identity["name"] == (self.plugin or metric.name)
+        assert identity["name"] == metric.name
         assert identity["version"] == metric.version
 
     def test_unknown_options_are_refused(self, metric: Metric) -> None:

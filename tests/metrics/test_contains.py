@@ -16,10 +16,8 @@ class TestContains(MetricContract):
 
 
 class TestContainsWithEveryOption(MetricContract):
-    plugin = "contains"
-
     def make(self) -> Metric:
-        return Contains(ContainsOptions(text=("dog", "man"), all=True, words=True, absent=True, ignore_case=False, name="no_dog"))
+        return Contains(ContainsOptions(text=("dog", "man"), all=True, words=True, absent=True, ignore_case=False))
 
 
 class TestRegex(MetricContract):

@@ -27,10 +27,8 @@ class TestLabelAccuracy(MetricContract):
 
 
 class TestLabelAccuracyInside(MetricContract):
-    plugin = "label_accuracy"
-
     def make(self) -> Metric:
-        return LabelAccuracy(LabelOptions(labels=LABELS, find="inside", name="intent"))
+        return LabelAccuracy(LabelOptions(labels=LABELS, find="inside"))
 
 
 class TestMacroF1(MetricContract):

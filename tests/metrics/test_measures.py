@@ -18,10 +18,8 @@ class TestLength(MetricContract):
 
 
 class TestWords(MetricContract):
-    plugin = "length"
-
     def make(self) -> Metric:
-        return Length(LengthOptions(unit="words", at_most=20, name="words"))
+        return Length(LengthOptions(unit="words", at_most=20))
 
 
 class Measured(MetricContract):

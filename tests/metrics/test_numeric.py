@@ -24,11 +24,7 @@ class TestNumeric(MetricContract):
 
 class TestNumericWithEveryOption(TestNumeric):
     def make(self) -> Metric:
-        return Numeric(
-            NumericOptions(relative=0.1, absolute=0.5, which="only", decimal=",", percent="ignore", units={"km": 1000}, name="km")
-        )
-
-    plugin = "numeric"
+        return Numeric(NumericOptions(relative=0.1, absolute=0.5, which="only", decimal=",", percent="ignore", units={"km": 1000}))
 
 
 @pytest.mark.parametrize(

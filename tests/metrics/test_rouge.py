@@ -23,9 +23,7 @@ class TestRougeL(MetricContract):
 
 class TestRouge2WithEveryOption(MetricContract):
     def make(self) -> Metric:
-        return Rouge(RougeOptions(which="rouge2", part="recall", stemmer=True, tokenize="words", name="bigrams"))
-
-    plugin = "rouge"
+        return Rouge(RougeOptions(which="rouge2", part="recall", stemmer=True, tokenize="words"))
 
 
 lines = st.lists(st.sampled_from(["the", "dogs", "dog", "bit", "a", "Man.", "running", "é", "\n"]), max_size=12).map(" ".join)
@@ -61,12 +59,6 @@ def test_the_signature_names_the_settings_and_the_librarys_version() -> None:
     assert str(Rouge(RougeOptions(stemmer=True)).identity()["signature"]).startswith(
         "rougeL|part:fmeasure|stem:yes|tok:rouge|rouge-score:0."
     )
-
-
-def test_the_suites_name_is_no_part_of_the_identity() -> None:
-    named = Rouge(RougeOptions(name="summary"))
-    assert named.name == "summary"
-    assert named.identity() == Rouge().identity()
 
 
 def test_without_the_library_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
