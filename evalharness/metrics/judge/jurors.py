@@ -36,9 +36,9 @@ class Juror:
         """The judge that `use` names. Raises ConfigError if there is no such model or its options are wrong."""
         plugin, argument = model_use(use)
         model = _make(plugin, argument, root)
-        shorthand = getattr(model, "options", None)
-        short = getattr(shorthand, str(shorthand.shorthand), None) if shorthand is not None and shorthand.shorthand else None
-        return Juror(f"{plugin}/{short}" if short else plugin, plugin, argument, model, root)
+        short = type(model).Options.shorthand
+        name = argument.get(short) if isinstance(argument, Mapping) else argument
+        return Juror(f"{plugin}/{name}" if name else plugin, plugin, argument, model, root)
 
     def identity(self) -> dict[str, str]:
         """What decides its answers besides prompt and sampling."""
@@ -53,7 +53,8 @@ class Juror:
             fewer = {name: value for name, value in kept.items() if name != key}
             if self._same(fewer, wanted):
                 kept = fewer
-        return {self.plugin: kept}
+        short = type(self.model).Options.shorthand
+        return {self.plugin: kept[short] if short is not None and kept.keys() == {short} else kept}
 
     def _same(self, argument: Mapping[str, object], wanted: str) -> bool:
         try:

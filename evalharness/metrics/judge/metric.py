@@ -49,6 +49,7 @@ class Judge:
         if len({juror.name for juror in self.jurors}) < len(self.jurors):
             raise ConfigError("a judge sits in the panel twice: its second vote would be the first one again")
         self.against = options.against
+        self.needs_targets = options.reference
         self.choices: Mapping[str, float] = options.values
         self.form = chat.Form("score" if self.against is None else "winner", tuple(self.choices))
         self.range = (min(self.choices.values()), max(self.choices.values()))
@@ -60,6 +61,8 @@ class Judge:
     @cached_property
     def _identity(self) -> dict[str, object]:
         options = self.options.model_dump(mode="json", exclude_defaults=True, exclude={"name", "model", "panel"})
+        if options.get("scale") == "1-5":
+            del options["scale"]  # said or left out, it is the same scale
         uses = [juror.use() for juror in self.jurors]
         options |= {"panel": uses} if self.options.panel else {"model": uses[0]}
         jurors = [juror.identity() for juror in self.jurors]
