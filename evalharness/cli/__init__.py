@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from evalharness.cli import cleanup, compare, decide, gate, init, listing, plan, report, score, sql, train_and_score
+from evalharness.cli import cleanup, compare, decide, gate, init, label, listing, pin, plan, report, score, sql, train_and_score
 from evalharness.errors import EvalhError
 
 app = typer.Typer(
@@ -30,7 +30,9 @@ app.command("report")(report.report)
 app.command("gate")(gate.gate)
 app.command("compare")(compare.compare)
 app.command("decide")(decide.decide)
+app.command("pin")(pin.pin)
 app.command("cleanup")(cleanup.cleanup)
+app.command("label")(label.label)
 app.command("list")(listing.listing)
 app.command("sql")(sql.sql)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from evalharness.protocols import Floats
 from evalharness.spec import FEWEST_LABELS
 from evalharness.stats import Labelled, labelled_evidence, mean_evidence
-from evalharness.verdict.labels import Flags, people
+from evalharness.verdict.labels import Flags, People, people
 from evalharness.verdict.view import Rows, View
 
 FEWEST, SMALL = 5, 0.2
@@ -29,7 +29,7 @@ def gain(view: View, arm: str, reference: str, metric: str, rows: Rows | None = 
     """The arm's difference from `reference`, positive where the arm is better."""
     found, measure = people(view, metric), view.measure(metric)
     mine, other = found.arms[arm], found.arms[reference]
-    answered = mine.answered & other.answered
+    answered = _answered(found, arm) & _answered(found, reference)
     width, sign = measure.width, measure.sign
     same = found.same([arm, reference])
     judged = sign * (mine.judged - other.judged)
@@ -46,11 +46,13 @@ def score(view: View, arm: str, metric: str, rows: Rows | None = None) -> Labell
     found, measure = people(view, metric), view.measure(metric)
     mine, sign = found.arms[arm], measure.sign
     low, high = sorted(sign * end for end in measure.row.range)
-    known = np.where(mine.answered, np.nan, low)
+    answered = _answered(found, arm)
+    tie = found.same([arm, found.against]) if found.against is not None else np.zeros(view.n, np.bool_)
+    known = np.where(tie, (low + high) / 2, np.where(answered, np.nan, low))
     strata = found.same(found.labelled) if len(found.labelled) > 1 else np.zeros(view.n, np.bool_)
     return _evidence(
         view, rows, sign * mine.label, sign * mine.judged, sign * mine.judged_there,
-        known, (known, np.where(mine.answered, np.nan, high)), strata, measure.width, (low, high),
+        known, (known, np.where(answered, known, high)), strata, measure.width, (low, high),
     )  # fmt: skip
 
 
@@ -59,7 +61,7 @@ def pairs(view: View, arm: str, reference: str, metric: str, rows: Rows | None =
     found = people(view, metric)
     mine, other = found.arms[arm], found.arms[reference]
     known = found.same([arm, reference])
-    is_open = mine.answered & other.answered & ~known
+    is_open = _answered(found, arm) & _answered(found, reference) & ~known
     labelled = is_open & ~np.isnan(mine.label - other.label)
     if rows is not None:
         is_open, labelled, known = is_open & rows, labelled & rows, known & rows
@@ -70,6 +72,12 @@ def answers(view: View, arm: str, metric: str, rows: Rows | None = None) -> int:
     """Items of which an answer of the arm is labelled."""
     labelled = ~np.isnan(people(view, metric).arms[arm].label)
     return int((labelled if rows is None else labelled & rows).sum())
+
+
+def _answered(found: People, arm: str) -> Flags:
+    """(n,) the items that the arm answered, in pairs those that both arms did."""
+    mine = found.arms[arm].answered
+    return mine if found.against is None else mine & found.arms[found.against].answered
 
 
 def _evidence(
