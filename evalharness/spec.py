@@ -258,6 +258,8 @@ class CandidateSpec(_Prompted):
     """A trainer's name (trainers/NAME.yaml), or the same settings inline."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Settings that differ from the trainer's."""
+    checkpoint: int | None = None
+    """A checkpoint that the service kept instead of the final model: 1 is the first, -1 the last."""
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds, json_schema_input_type=int | tuple[int, ...]), AfterValidator(_different)] = (
         0,
     )

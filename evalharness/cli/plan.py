@@ -53,7 +53,7 @@ def plan(
         typer.echo(line)
 
 
-def lines(plan: Plan, seen: Outlook) -> list[str]:
+def lines(plan: Plan, seen: Outlook | None = None) -> list[str]:
     """The plan in words, a line each."""
     splits = plan.splits
     said = [f"{plan.loaded.suite.name}: {len(splits.train):,} train, {len(splits.dev):,} dev, {len(splits.test):,} held-out rows"]
@@ -64,7 +64,7 @@ def lines(plan: Plan, seen: Outlook) -> list[str]:
     for name, visible in plan.visible.items():
         if visible is not None:
             said.append(f"  {name}: this test set can see {100 * visible:.1f} points (80% power, one in five answers differing)")
-    said += _gate(seen)
+    said += _gate(seen) if seen is not None else []
     said.append(_money(plan))
     said.append("Nothing is missing." if plan.nothing_to_do else "Nothing was spent. evalh train-and-score does all of it.")
     return said

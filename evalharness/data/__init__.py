@@ -43,14 +43,16 @@ class Splits:
     dropped: tuple[str, ...] = ()
 
 
-def load(spec: DataSpec, root: Path, name: str = "") -> Splits:
+def load(spec: DataSpec, root: Path, name: str = "", *, answered: bool = True) -> Splits:
     """Reads, splits and checks the rows that the suite names; `root` is the workspace, `name` goes into the data sets.
+
+    Without `answered`, rows of a test file may lack a target: no metric asks for one.
 
     Raises ConfigError for missing files; DataError for bad rows (file, line; at most 20 messages), an empty
     held-out set, and inputs that are learned from and held out.
     """
     files = resolve_all(spec, root)
-    samples = _read(spec, files)
+    samples = _read(spec, files, answered)
     _refuse_empty(samples, spec, files)
     notes: list[str] = []
     dropped = _apply_leak_rule(samples, spec, files, notes)
@@ -78,28 +80,31 @@ def _rows(columns: Mapping[str, tuple[Path, ...]], faults: Faults) -> Iterator[R
         yield from read_rows(path, faults)
 
 
-def _read(spec: DataSpec, files: Files) -> Samples:
+def _read(spec: DataSpec, files: Files, answered: bool) -> Samples:
     faults = Faults()
     samples: Samples = {each: [] for each in SIDES}
     if spec.split is not None:
         _read_and_split(spec, spec.split, files["file"], samples, faults)
     else:
         for each in SIDES:
-            samples[each] = [s for _, s in _samples(spec, files.get(each, {}), faults, strict=each == "test")]
+            test = each == "test"
+            samples[each] = [s for _, s in _samples(spec, files.get(each, {}), faults, strict=test, answered=answered or not test)]
     faults.check()
     return samples
 
 
-def _samples(spec: DataSpec, columns: Mapping[str, tuple[Path, ...]], faults: Faults, *, strict: bool) -> Iterator[tuple[Row, Sample]]:
+def _samples(
+    spec: DataSpec, columns: Mapping[str, tuple[Path, ...]], faults: Faults, *, strict: bool, answered: bool = True
+) -> Iterator[tuple[Row, Sample]]:
     """Rows and their samples; exact repeats are numbered, so that every sample has its own id."""
     seen: Counter[str] = Counter()
     for row in _rows(columns, faults) if columns else ():
-        sample = sample_of(row, spec, faults, strict=strict)
+        sample = sample_of(row, spec, faults, strict=strict, answered=answered)
         if sample is None:
             continue
         again, seen[sample.id] = seen[sample.id], seen[sample.id] + 1
         if again:
-            sample = sample_of(row, spec, faults, strict=strict, occurrence=again) or sample
+            sample = sample_of(row, spec, faults, strict=strict, occurrence=again, answered=answered) or sample
         yield row, sample
 
 

@@ -29,13 +29,15 @@ class Unfit(Exception):
         self.found, self.fix = found, fix
 
 
-def sample_of(row: Row, spec: DataSpec, faults: Faults, *, strict: bool, occurrence: int = 0) -> Sample | None:
+def sample_of(row: Row, spec: DataSpec, faults: Faults, *, strict: bool, occurrence: int = 0, answered: bool = True) -> Sample | None:
     """The row as a sample, or None after a fault. `strict` (held-out rows) wants cluster and slice fields in the row.
+
+    Without `answered` the row may have no target (an empty one, no such column, a chat that ends with the user's turn).
 
     Columns that are no answer become `fields`, under evalh's name for them where `fields:` gives one.
     """
     try:
-        messages, targets = _content(row, spec)
+        messages, targets = _content(row, spec, answered)
         return Sample.of(
             messages,
             targets,
@@ -63,11 +65,13 @@ def _has(row: Row, spec: DataSpec, name: str) -> bool:
     return any(column in row.values for column in _columns(spec, name))
 
 
-def _content(row: Row, spec: DataSpec) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def _content(row: Row, spec: DataSpec, answered: bool) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     if _has(row, spec, "messages"):
-        return _chat(_value(row, spec, "messages"))
+        return _chat(_value(row, spec, "messages"), answered)
     question, answer = ("prompt", "completion") if _has(row, spec, "prompt") and not _has(row, spec, "input") else ("input", "target")
     message = Message("user", _required(_value(row, spec, question), question))
+    if not answered and (not _has(row, spec, answer) or _value(row, spec, answer) in (None, "", [])):
+        return (message,), ()
     return (message,), _targets(_value(row, spec, answer), answer)
 
 
@@ -120,17 +124,19 @@ def _targets(value: Any, name: str) -> tuple[str, ...]:
     return targets
 
 
-def _chat(value: Any) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def _chat(value: Any, answered: bool) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """All turns but the last are the input, the last (assistant) one is the target."""
     if not isinstance(value, list) or not value:
         raise Unfit(f"'messages' is {_kind(value) if value else 'empty'}, expected turns", 'A turn is {"role": "user", "content": "..."}')
     turns = [_turn(turn, i) for i, turn in enumerate(value)]
-    if turns[-1].role != "assistant":
+    if turns[-1].role != "assistant" and answered:
         raise Unfit(f"the last turn is of the {turns[-1].role}", "End with the assistant's turn: it is the target")
     if not any(turn.role == "user" for turn in turns):
         raise Unfit("no turn is of the user", "Put the question before the assistant's turn")
     if any(turn.role == "system" for turn in turns[1:]):
         raise Unfit("a system turn is not the first", "Put it first")
+    if turns[-1].role != "assistant":
+        return tuple(turns), ()
     return tuple(turns[:-1]), (turns[-1].content,)
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -84,7 +83,7 @@ def entries(loaded: LoadedSuite, splits: Splits, results: Path, *, rehearse: boo
             recorded = make_model("recorded", {"path": str(loaded.outputs[label])}, loaded.root)
             found.append(replace(bare, plugin="recorded", model=recorded))
         elif isinstance(spec, CandidateSpec):
-            found += _trained(bare, spec.seeds, loaded, splits, results, rehearse=rehearse)
+            found += _trained(bare, spec, loaded, splits, results, rehearse=rehearse)
         elif rehearse:
             found.append(replace(bare, plugin=REHEARSAL, model=make_model(REHEARSAL, label, loaded.root)))
         else:
@@ -93,7 +92,7 @@ def entries(loaded: LoadedSuite, splits: Splits, results: Path, *, rehearse: boo
     return found
 
 
-def _trained(bare: Entry, seeds: Sequence[int], loaded: LoadedSuite, splits: Splits, results: Path, *, rehearse: bool) -> list[Entry]:
+def _trained(bare: Entry, spec: CandidateSpec, loaded: LoadedSuite, splits: Splits, results: Path, *, rehearse: bool) -> list[Entry]:
     trainer, name, params = loaded.trainers[bare.label], REHEARSAL, {}
     if rehearse:
         plugin = registry.find("runners", REHEARSAL, loaded.root)
@@ -103,14 +102,17 @@ def _trained(bare: Entry, seeds: Sequence[int], loaded: LoadedSuite, splits: Spl
     rows = training_rows(bare.prompt, splits.train.samples, bare.examples)
     dev = training_rows(bare.prompt, splits.dev.samples, bare.examples)
     data = digest([[[m.as_dict() for m in chat] for chat in side] for side in (rows, dev)])
-    settings = {"base": trainer.base, "options": {} if rehearse else trainer.options}
+    folder = loaded.root / trainer.base  # a base may be a folder of the workspace
+    base = str(folder) if runner.local and "/" in trainer.base and (folder / "config.json").is_file() else trainer.base
+    settings = {"base": base, "options": {} if rehearse else trainer.options}
     found = []
+    seeds, checkpoint = spec.seeds, None if rehearse else spec.checkpoint
     for seed in seeds:
         label = bare.label if len(seeds) == 1 else f"{bare.label} (seed {seed})"
-        key = digest([name, runner.identity(trainer.base), data, seed])
-        folder = str(results / "trainings" / key)
-        job = Job(key, digest(["training", key]), trainer.base, params, seed, rows, dev, folder, label)
-        found.append(replace(bare, label=label, training=Training(label, name, runner, job, settings)))
+        key = digest([name, runner.identity(base), data, seed, *([trainer.model_dump()] if rehearse else [])])
+        workdir = str(results / "trainings" / key)
+        job = Job(key, digest(["training", key]), base, params, seed, rows, dev, workdir, label)
+        found.append(replace(bare, label=label, training=Training(label, name, runner, job, settings, checkpoint)))
     return found
 
 

@@ -96,7 +96,8 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
 
     Raises ConfigError with everything that the runners find wrong with their jobs.
     """
-    splits = load(loaded.suite.data, loaded.root, loaded.suite.name)
+    answered = any(getattr(metric, "needs_targets", True) for metric in loaded.metrics.values())
+    splits = load(loaded.suite.data, loaded.root, loaded.suite.name, answered=answered)
     found = entries(loaded, splits, results, rehearse=rehearse)
     problems = [
         Problem(str(loaded.path), f"candidates.{entry.label}", text)

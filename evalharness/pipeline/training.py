@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +44,18 @@ class Training:
     job: Job
     settings: Mapping[str, object] = field(default_factory=dict)
     """{base, options}: what makes the runner again, for the ledger."""
+    checkpoint: int | None = None
+    """Which checkpoint is meant, 1 the first, -1 the last; None: the final model."""
+
+    def meant(self, model: TrainedModel) -> TrainedModel:
+        """The final model, or the checkpoint. Raises TrainingFailed if there is no such checkpoint."""
+        if self.checkpoint is None:
+            return model
+        n, k = len(model.checkpoints), self.checkpoint - (self.checkpoint > 0)
+        if self.checkpoint == 0 or not -n <= k < n:
+            raise TrainingFailed(f"there is no checkpoint {self.checkpoint}: the service kept {n}")
+        name = model.checkpoints[k]
+        return replace(model, model=name, identity={**model.identity, "checkpoint": name}, checkpoints=())
 
 
 def finished(training: Training, store: Store) -> TrainedModel | None:
@@ -51,7 +64,11 @@ def finished(training: Training, store: Store) -> TrainedModel | None:
     if row is None or row.state != "succeeded" or row.model is None:
         return None
     adapter = row.model.adapter
-    return row.model if adapter is None or Path(adapter).is_dir() else None
+    if adapter is not None and not Path(adapter).is_dir():
+        return None
+    with suppress(TrainingFailed):  # no such checkpoint: training it "again" adopts the job and says so
+        return training.meant(row.model)
+    return None
 
 
 async def train(training: Training, store: Store, run_id: str, emit: Emit, budget: Budget) -> TrainedModel:
@@ -89,7 +106,7 @@ async def _buy(training: Training, store: Store, run_id: str, emit: Emit, budget
     if status.state != "succeeded" or status.model is None:
         raise TrainingFailed(status.error or status.detail or status.state)
     emit(Event("train", training.label, status.step or 0, status.total_steps, kind="end", cost_usd=status.cost_usd))
-    return status.model
+    return training.meant(status.model)
 
 
 def _this_attempt(training: Training, store: Store) -> Training:

@@ -21,14 +21,30 @@ def check_metrics(raw: Mapping[str, Any], at: At, problems: list[Problem]) -> di
             whole = False
             continue
         here = at.below("metrics", i)
+        use, label = _labelled(use)
         chosen = take("metrics", use, here, problems)
         if chosen is None:
             whole = False
-        elif chosen.instance.name in found:
-            problems.append(here.problem(f"a second metric is called {chosen.instance.name!r}", "Keep one, or give it another name"))
+            continue
+        label = label or chosen.instance.name
+        if label in found:
+            fix = "Keep one, or give it a label: {exact_match: {label: loose, ...}}"
+            problems.append(here.problem(f"a second metric is called {label!r}", fix))
         else:
-            found[chosen.instance.name] = chosen.instance
+            found[label] = chosen.instance
     return found if whole else None
+
+
+def _labelled(use: str | Mapping[str, Any]) -> tuple[str | dict[str, Any], str | None]:
+    """The use without its `label`, which any metric may have beside its options, and the label."""
+    if isinstance(use, str) or len(use) != 1:
+        return use if isinstance(use, str) else dict(use), None
+    ((name, argument),) = use.items()
+    label = argument.get("label") if isinstance(argument, Mapping) else None
+    if not isinstance(label, str):
+        return dict(use), None
+    rest = {key: value for key, value in argument.items() if key != "label"}
+    return {name: rest} if rest else str(name), label
 
 
 def check_verdicts(raw: Mapping[str, Any], metrics: Mapping[str, Metric] | None, slices: Sequence[str] | None, at: At) -> Iterator[Problem]:

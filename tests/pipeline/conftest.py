@@ -118,7 +118,8 @@ class FileRunner:
             return Status("running", step=step, total_steps=3, points=points)
         if not self.options.learn:
             return Status("failed", step=step, points=points, error="the loss is nan", again=(LOG.parent / "mended").exists())
-        model = TrainedModel("doubles.py:Echo/tuned", str(path.parent), {"adapter": "a1"}, {"trained_parameters": 7})
+        kept = ("doubles.py:Echo/first", "doubles.py:Echo/upper")
+        model = TrainedModel("doubles.py:Echo/tuned", str(path.parent), {"adapter": "a1"}, {"trained_parameters": 7}, kept)
         return Status("succeeded", step=3, total_steps=3, points=points, model=model, tokens=12, cost_usd=0.5, seconds=1.0)
 
     def cancel(self, handle):

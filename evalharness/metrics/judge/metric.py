@@ -22,6 +22,7 @@ from evalharness.metrics.judge.family import kinship
 from evalharness.metrics.judge.jurors import Juror
 from evalharness.metrics.judge.options import JudgeOptions
 from evalharness.metrics.judge.poll import Poll
+from evalharness.prompts import Prompt, variables
 from evalharness.protocols import Floats, Opinion, Question
 from evalharness.records import Reply, Sample
 
@@ -49,7 +50,7 @@ class Judge:
         if len({juror.name for juror in self.jurors}) < len(self.jurors):
             raise ConfigError("a judge sits in the panel twice: its second vote would be the first one again")
         self.against = options.against
-        self.needs_targets = options.reference
+        self.needs_targets = options.reference or "reference" in variables(Prompt(options.rubric))
         self.choices: Mapping[str, float] = options.values
         self.form = chat.Form("score" if self.against is None else "winner", tuple(self.choices))
         self.range = (min(self.choices.values()), max(self.choices.values()))
