@@ -186,7 +186,7 @@ def test_metrics_are_made_again_from_their_rows(tmp_path: Path) -> None:
     own = "from tests.report.made import MeanLength as Own\n"
     (tmp_path / "own.py").write_text(own)
     identity = MeanLength().identity()
-    mine = MetricRow("x", "length", "1", identity, False, (0.0, 10.0), "mean", "length")
+    mine = MetricRow("x", "word_gap", "1", identity, False, (0.0, 10.0), "mean", "word_gap")
     assert isinstance(Measure.of(mine, tmp_path, ["exact_match", "own.py:Own"]).plugin, MeanLength)
     assert Measure.of(mine, tmp_path).plugin is None
 

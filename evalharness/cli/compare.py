@@ -1,4 +1,4 @@
-"""`evalh compare ARM [AGAINST]`: two arms of a run side by side; describes and never fails.
+"""`evalh compare ARM [OTHER]`: two arms side by side, of one run or of two; describes and never fails.
 
 >>> compare("tuned", "few-shot")                                                                      # doctest: +SKIP
 """
@@ -15,13 +15,21 @@ from evalharness.cli.options import AsJson, RunId, StoreFile, store_of
 
 def compare(
     arm: Annotated[str, typer.Argument(help="An arm's label.", show_default=False)],
-    against: Annotated[str | None, typer.Argument(help="Another one; left out: the run's reference.", show_default=False)] = None,
+    other: Annotated[str | None, typer.Argument(help="Another one; left out: the run's reference.", show_default=False)] = None,
     suite: Annotated[Path | None, typer.Option(help="The suite's YAML file; left out: the newest run's suite.", show_default=False)] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="The arm (or OTHER) as it was in another run: last, run:ID or pin:NAME; with /ARM: that arm.",
+            show_default=False,
+        ),
+    ] = None,
     run: RunId = None,
     store: StoreFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two arms metric by metric, with intervals and the largest flips."""
+    """Compare two arms metric by metric and slice by slice, with intervals and the largest flips."""
     import json
 
     from evalharness import verdict
@@ -30,12 +38,18 @@ def compare(
 
     root, name = place(suite)
     opened = store_of(root, store)
-    found = verdict.compare(verdict.load(opened, run_of(opened, run, name), root), arm, against)
+    view = verdict.load(opened, run_of(opened, run, name), root)
+    if against is not None:
+        found = verdict.compare_past(view, arm, verdict.find(view, against if other is None else f"{against.partition('/')[0]}/{other}"))
+    else:
+        found = verdict.compare(view, arm, other)
     if as_json:
         typer.echo(json.dumps(found.as_json()))
         return
-    for sentence in found.sentences:
-        typer.echo(visible(sentence))
+    for each in found.evidence["metrics"]:
+        typer.echo(visible(each["sentence"]))
+        for line in each["slices"]:
+            typer.echo(f"  {visible(line['sentence'])}")
     for flip in found.evidence["flips"]:
         typer.echo(_flip(flip))
 
@@ -43,4 +57,5 @@ def compare(
 def _flip(flip: dict[str, Any]) -> str:
     """An item on which the two differ; texts are shown as Python writes them, so that nothing in them acts on the terminal."""
     answers = "".join(f"\n  {label:<12} {answer!r}" for label, answer in flip["answers"].items())
-    return f"\n{flip['input']!r}\n  {'wanted':<12} {flip['targets'][0]!r}{answers}"
+    wanted = "".join(f"\n  {'wanted':<12} {target!r}" for target in flip["targets"][:1])
+    return f"\n{flip['input']!r}{wanted}{answers}"

@@ -23,7 +23,13 @@ class Format(StrEnum):
 
     terminal = "terminal"
     md = "md"
+    html = "html"
     json = "json"
+    junit = "junit"
+
+
+ENDINGS = {"junit": "junit.xml"}
+"""Formats whose files end otherwise than they are called."""
 
 
 def report(
@@ -32,10 +38,12 @@ def report(
     as_format: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.terminal,
     store: StoreFile = None,
 ) -> None:
-    """Show a run's leaderboard, gate and decision; the files are written to results/reports/, too."""
+    """Show a run's leaderboard, gate and decision; Markdown, HTML, JSON and JUnit files go to results/reports/."""
     root, name = place(suite)
     opened = store_of(root, store)
     show(opened, run_of(opened, run, name), as_format.value, root=root)
+    if as_format is Format.terminal:
+        typer.echo(f"\nIn {results_of(root) / 'reports'}: .html (all items, searchable), .md, .json, .junit.xml")
 
 
 def place(suite: Path | None) -> tuple[Path, str | None]:
@@ -51,7 +59,7 @@ def run_of(store: Store, run: str | None, suite: str | None) -> str:
     """The id of the run that was named (its beginning is enough), else of the newest one. Raises ConfigError if there is none."""
     from evalharness.errors import ConfigError, Problem
 
-    known = store.runs(suite)
+    known = store.runs(suite, limit=1 if run is None else None)
     found = [each.run_id for each in known if run is None or each.run_id.startswith(run.upper())]
     if not found:
         what = f"there is no run {run}" if run else f"there is no run of {suite}" if suite else "there are no runs"
@@ -61,14 +69,16 @@ def run_of(store: Store, run: str | None, suite: str | None) -> str:
 
 def show(store: Store, run_id: str, as_format: str, *, root: Path) -> Report:
     """Print the run's report and write its files beside the workspace's other results."""
-    from evalharness.report import FILES, build, terminal, write
+    from evalharness.report import FILES, Items, of_view, terminal, write
+    from evalharness.verdict import load
 
-    made = build(store, run_id, root=root)
-    write(made, results_of(root) / "reports")
+    view = load(store, run_id, root)
+    made, items = of_view(view), Items.of(view)
+    write(made, results_of(root) / "reports", items)
     if as_format == "terminal":
         from rich.console import Console
 
         Console().print(terminal.render(made))
     else:
-        typer.echo(FILES[as_format](made))
+        typer.echo(FILES[ENDINGS.get(as_format, as_format)](made, items), nl=False)
     return made

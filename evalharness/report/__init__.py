@@ -1,13 +1,14 @@
 """Reports: one model built from the store, several renderers of it.
 
-    store -> build -> Report -> terminal | markdown | as_json
+    store -> build -> Report -> terminal | markdown | html | as_json | junit
 
 >>> report = build(Store("results/evalh.duckdb"))                                                     # doctest: +SKIP
 >>> Console().print(terminal.render(report))                                                          # doctest: +SKIP
 >>> write(report, Path("results/reports"))                                                            # doctest: +SKIP
-[PosixPath('results/reports/01JD….md'), PosixPath('results/reports/01JD….json')]
+[PosixPath('results/reports/01JD….md'), PosixPath('results/reports/01JD….html'), …]
 
-A renderer is a module that takes a Report and knows nothing else; one that makes a file is an entry of `FILES`.
+A renderer is a module that takes a Report and knows nothing else; one that makes a file is an entry of `FILES`. The page
+takes the Items, too: every question and answer of the run, for its search.
 """
 
 from __future__ import annotations
@@ -17,27 +18,33 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from evalharness.errors import ConfigError, Problem
-from evalharness.report import as_json, markdown, terminal
+from evalharness.report import as_json, github, html, junit, markdown, terminal
 from evalharness.report.assemble import build, of_view
+from evalharness.report.items import Items
 from evalharness.report.model import Report
 from evalharness.report.text import plain, visible
 
-FILES: Mapping[str, Callable[[Report], str]] = {"md": markdown.text, "json": as_json.text}
+FILES: Mapping[str, Callable[[Report, Items | None], str]] = {
+    "md": lambda report, items: markdown.text(report),
+    "html": html.text,
+    "json": lambda report, items: as_json.text(report),
+    "junit.xml": lambda report, items: junit.text(report),
+}
 """File ending -> what renders it."""
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: Report, folder: Path, items: Items | None = None) -> list[Path]:
     """Write the report into the folder, one file a renderer, named after the run; an older one is replaced whole.
 
-    Raises ConfigError if the folder cannot be written.
+    Without `items` the page has no search over them. Raises ConfigError if the folder cannot be written.
     """
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending, render in FILES.items():
             path = folder / f"{report.run.run_id}.{ending}"
-            fresh = path.with_suffix(f".{ending}.{os.getpid()}")
-            fresh.write_text(render(report), encoding="utf-8")
+            fresh = path.with_name(f"{path.name}.{os.getpid()}")
+            fresh.write_text(render(report, items), encoding="utf-8")
             written.append(fresh.replace(path))
     except OSError as error:
         raise ConfigError(
@@ -46,4 +53,19 @@ def write(report: Report, folder: Path) -> list[Path]:
     return written
 
 
-__all__ = ["FILES", "Report", "as_json", "build", "markdown", "of_view", "plain", "terminal", "visible", "write"]
+__all__ = [
+    "FILES",
+    "Items",
+    "Report",
+    "as_json",
+    "build",
+    "github",
+    "html",
+    "junit",
+    "markdown",
+    "of_view",
+    "plain",
+    "terminal",
+    "visible",
+    "write",
+]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from evalharness.report.model import Cell, Counts, Estimate, MetricHead, Report, Row
+from evalharness.report.model import Cell, Counts, Estimate, MetricHead, Report, Row, SliceCell
 from evalharness.verdict.wording import Unit, about, percent, several
 
 UNKNOWN = "unknown"
@@ -88,6 +88,15 @@ def gate_reference(report: Report) -> str:
 def needed(items: int | None) -> str:
     """What an open check lacks: " (about 2,400 items would show it if nothing changed)", or nothing."""
     return "" if items is None else f" ({about(items)} items would show it if nothing changed)"
+
+
+def sliced(report: Report, metric: str) -> tuple[list[str], list[tuple[str, int, list[SliceCell | None]]]]:
+    """Arms, and for each slice its name, its items and every arm's cell under the metric."""
+    arms = [row.arm for row in report.rows if row.problem is None]
+    mine = {(cell.slice, cell.arm): cell for cell in report.slices if cell.metric == metric}
+    names = dict.fromkeys(name for name, _ in mine)
+    sizes = {cell.slice: cell.n for cell in mine.values()}
+    return arms, [(name, sizes[name], [mine.get((name, arm)) for arm in arms]) for name in names]
 
 
 def outcome_parts(counts: Counts) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import evalharness.report.figures as figures
-from evalharness.report.model import MetricHead, Report, Row
+from evalharness.report.model import Cell, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import for_markdown
 from evalharness.verdict.wording import percent, several
 
@@ -30,6 +30,7 @@ def text(report: Report) -> str:
         *_list("Decision", (report.decision or {}).get("sentences", [])[1:]),
         *_list("Notes", report.notes),
         *_folded("Other metrics", [_leaderboard(report, metric) for metric in others]),
+        *_folded("Slices", [_slices(report, metric) for metric in [*main, *others]]),
         *_folded("Outputs, tokens, cost, time", [_outcomes(report)]),
         *_folded("How it was computed", ["\n".join(f"- {for_markdown(line)}" for line in _how(report))]),
     ]
@@ -68,6 +69,27 @@ def _leaderboard(report: Report, metric: MetricHead) -> str:
     label = for_markdown(metric.label) + ("" if metric.higher_is_better else " (lower is better)")
     against = f"against {for_markdown(report.reference)}"
     return _table([label, "score", percent(report.confidence), against, percent(report.level), ""], rows) if rows else ""
+
+
+def _slices(report: Report, metric: MetricHead) -> str:
+    arms, slices = figures.sliced(report, metric.label)
+    heads = [f"{for_markdown(metric.label)} on", "items", *map(for_markdown, arms)]
+    return (
+        _table(heads, [[for_markdown(name), f"{n:,}", *(_slice(metric, cell) for cell in cells)] for name, n, cells in slices])
+        if slices
+        else ""
+    )
+
+
+def _slice(metric: MetricHead, found: SliceCell | None) -> str:
+    if found is None:
+        return ""
+    unit = figures.unit_of(metric)
+    score = unit.value(found.score.value)
+    if found.gain is None:
+        return score
+    sign = SIGNS[figures.reading(Cell(found.metric, found.score, found.gain))][:1]
+    return f"{score} ({unit.gain(found.gain.value)}{f' {sign}' if sign in '▲▼' else ''})"
 
 
 def _outcomes(report: Report) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 import evalharness.report.figures as figures
-from evalharness.report.model import Cell, Estimate, MetricHead, Report, Row
+from evalharness.report.model import Cell, Estimate, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import plain, shortened, visible
 from evalharness.verdict.wording import percent, several
 
@@ -47,6 +47,7 @@ class render:
                 yield _leaderboard(report, metric, layout)
                 yield ""
         yield _outcomes(report, width)
+        yield from _section(f"Slices by {visible(report.ranked_by)}, at {percent(report.level)} each", _slices(report, width))
         yield from _section("Training", [_training(row) for row in report.rows if row.training is not None and row.problem is None])
         yield from _section("Not scored", [_not_scored(row) for row in report.rows if row.problem is not None])
         yield from _section(f"Gate against {figures.gate_reference(report)}", _gate(report))
@@ -200,6 +201,31 @@ def _outcomes(report: Report, width: int) -> Table:
         usage = _spent(row)
         table.add_row(_arm(row), *numbers, *(plain(usage[name]) for name in spent))
     return table
+
+
+def _slices(report: Report, width: int) -> list[RenderableType]:
+    """Scores of the metric that ranks, slice by slice, marked where an arm differs; as many arms as there is room for."""
+    arms, slices = figures.sliced(report, report.ranked_by)
+    if not slices:
+        return []
+    metric = next(each for each in report.metrics if each.label == report.ranked_by)
+    longest = min(LONGEST_LABEL, max(len(visible(name)) for name, _, _ in slices))
+    room = max(1, (width - longest - 9) // 14)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    table.add_column("slice", no_wrap=True, max_width=LONGEST_LABEL, overflow="ellipsis")
+    table.add_column("items", justify="right", no_wrap=True)
+    for arm in arms[:room]:
+        table.add_column(plain(shortened(visible(arm), 12)), justify="right", no_wrap=True)
+    for name, n, cells in slices:
+        table.add_row(plain(name), f"{n:,}", *(_slice(metric, cell) for cell in cells[:room]))
+    return [table]
+
+
+def _slice(metric: MetricHead, found: SliceCell | None) -> Text:
+    if found is None:
+        return Text()
+    word = figures.reading(Cell(found.metric, found.score, found.gain))
+    return plain(figures.unit_of(metric).value(found.score.value) + _SIGNS.get(word, "  "), STYLES.get(word, ""))
 
 
 def _spent(row: Row) -> dict[str, str]:

@@ -28,7 +28,7 @@ _LINK = re.compile(r"(?i)\b(https?|ftp|www)(?=[:.])|[@#]")
 
 def visible(text: str) -> str:
     """One line in which control, direction and other invisible characters stand as \\x1b or \\u202e, a line break as ⏎."""
-    return "".join(_seen(character) for character in text.replace("\r\n", "\n"))
+    return text if text.isprintable() else "".join(_seen(character) for character in text.replace("\r\n", "\n"))
 
 
 def _seen(character: str) -> str:
@@ -40,6 +40,13 @@ def _seen(character: str) -> str:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def lines_of(text: str) -> str:
+    """`visible` for text of several lines: line breaks and tabs stay."""
+    if text.isprintable():
+        return text
+    return "\n".join("\t".join(map(visible, line.split("\t"))) for line in text.replace("\r\n", "\n").split("\n"))
 
 
 def plain(text: str, style: str = "") -> Text:

@@ -13,8 +13,25 @@ hold the rules, wording.py the words.
 from evalharness.verdict.comparing import compare
 from evalharness.verdict.deciding import decide
 from evalharness.verdict.gating import gate
+from evalharness.verdict.history import compare_past, find, gate_past, is_past
 from evalharness.verdict.ledger import Ledger, note
 from evalharness.verdict.records import Verdict
 from evalharness.verdict.view import View, confidence_of, level_of, load, reference_of
 
-__all__ = ["Ledger", "Verdict", "View", "compare", "confidence_of", "decide", "gate", "level_of", "load", "note", "reference_of"]
+__all__ = [
+    "Ledger",
+    "Verdict",
+    "View",
+    "compare",
+    "compare_past",
+    "confidence_of",
+    "decide",
+    "find",
+    "gate",
+    "gate_past",
+    "is_past",
+    "level_of",
+    "load",
+    "note",
+    "reference_of",
+]

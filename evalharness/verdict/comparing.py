@@ -68,7 +68,10 @@ def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict
         "scores": {label: interval_json(evidence.interval(level), sign) for label, evidence in own.items()},
         "missing": {arm: plain(found.missing_candidate), other: plain(found.missing_baseline)},
         "sentence": _sentence(view.measures[metric], arm, other, found),
-        "slices": [{"slice": name, **_described(each)} for name, each in slices],
+        "slices": [
+            {"slice": name, **_described(each), "sentence": _sentence(view.measures[metric], arm, other, each, name)}
+            for name, each in slices
+        ],
     }
 
 
@@ -85,14 +88,15 @@ def _described(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _sentence(measure: Measure, arm: str, other: str, found: Comparison) -> str:
+def _sentence(measure: Measure, arm: str, other: str, found: Comparison, name: str = "") -> str:
     unit, low, high = Unit.of(measure.row.range), found.difference.low, found.difference.high
     basis = f"{percent(found.level)}, {several(found.n, 'item')}"
+    what = f"{measure.label} ({name})" if name else measure.label
     basis += f"; {told}" if (told := said(found.evidence)) else ""
     if low > 0 or high < 0:
-        return f"{measure.label}: {arm} is {unit.better(low, high)} than {other} ({basis})."
+        return f"{what}: {arm} is {unit.better(low, high)} than {other} ({basis})."
     sees = f"this test set can see {unit.size(found.visible)}" if math.isfinite(found.visible) else "too few items to see any"
-    return f"{measure.label}: {arm} against {other}: {unit.shown(low, high)}; {sees} ({basis})."
+    return f"{what}: {arm} against {other}: {unit.shown(low, high)}; {sees} ({basis})."
 
 
 def _usage(view: View, label: str) -> dict[str, Any]:

@@ -107,6 +107,12 @@ def _stand_in(part: Part) -> Arm:
     return Arm(part.arm_id, part.arm_id, "baseline", {}, {}, Sampling())
 
 
+def is_past(text: str) -> bool:
+    """Whether the text names another run, not an arm of this one."""
+    name = text.partition("/")[0]
+    return name == "last" or name.startswith(("run:", "pin:"))
+
+
 def find(view: View, text: str) -> Where:
     """The run that `last`, `run:ID`, `pin:NAME` (each with or without `/ARM`) names. Raises ConfigError if there is none."""
     name, _, arm = text.partition("/")
@@ -126,9 +132,9 @@ def find(view: View, text: str) -> Where:
         )
     if run is None:
         pins = ", ".join(pin.name for pin in store.pins(suite)) or "none"
-        raise ConfigError(
-            [Problem(str(store.path), "against", f"there is no {text}", f"evalh list runs shows the runs; pins of this suite: {pins}")]
-        )
+        lacking = "there is no run before this one" if name == "last" else f"there is no {text}"
+        fix = f"evalh list runs shows the runs; pins of this suite: {pins}"
+        raise ConfigError([Problem(str(store.path), "against", lacking, fix)])
     return Where(run, said, arm or None)
 
 

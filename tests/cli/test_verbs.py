@@ -19,7 +19,7 @@ def test_train_and_score_shows_the_leaderboard_and_writes_reports(evalh: Evalh, 
     assert "tuned" in said.out
     assert "reference" in said.out
     written = sorted(path.suffix for path in (workspace.root / "results" / "reports").iterdir())
-    assert written == [".json", ".md"]
+    assert written == [".html", ".json", ".md", ".xml"]
 
 
 def test_a_second_run_says_that_nothing_was_missing(evalh: Evalh) -> None:

@@ -31,7 +31,7 @@ class MeanLength:
     """A graded metric for tests: words that are too many or too few; lower is better. It is not registered."""
 
     Options: ClassVar[type[Options]] = Options
-    name = "length"
+    name = "word_gap"
     version = "1"
     higher_is_better = False
     range = (0.0, 10.0)

@@ -1,0 +1,122 @@
+"""The first screen: which arm to ship, how sure that is, and what it costs.
+
+>>> Answer.of(report).action, Answer.of(report).arm                                                   # doctest: +SKIP
+('Ship', 'tuned')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import evalharness.report.figures as figures
+from evalharness.report.model import Report, Row
+from evalharness.verdict.wording import Unit, percent, several
+
+ACTIONS = {"ADOPT": "Ship", "KEEP": "Keep", "UNDECIDED": "Keep for now:"}
+TONES = {"ADOPT": "good", "PASS": "good", "FAIL": "bad", "INVALID": "bad", "KEEP": "calm", "UNDECIDED": "open", "INCONCLUSIVE": "open"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a reader who has ten seconds is told."""
+
+    outcome: str
+    tone: str
+    action: str
+    arm: str
+    sure: tuple[str, ...]
+    cost: tuple[str, ...]
+
+    @staticmethod
+    def of(report: Report) -> Answer:
+        """Read off the decision, else the gate, else the leaderboard."""
+        verdict = report.decision or report.gate or {}
+        outcome = str(verdict.get("outcome", ""))
+        action, arm = _action(report, outcome)
+        return Answer(outcome or "SCORED", TONES.get(outcome, "calm"), action, arm, tuple(_sure(report, arm)), tuple(_cost(report, arm)))
+
+
+def _action(report: Report, outcome: str) -> tuple[str, str]:
+    evidence = (report.decision or {}).get("evidence", {})
+    if report.decision is not None and outcome in ACTIONS:
+        return ACTIONS[outcome], str(evidence.get("chosen") or evidence.get("against"))
+    judged = (report.gate or {}).get("evidence", {}).get("candidates", [])
+    passed = [each["candidate"] for each in judged if each["outcome"] == "PASS"]
+    if passed:
+        return "May ship:", ", ".join(passed)
+    if judged:
+        return "Do not ship:" if outcome == "FAIL" else "Not shown yet:", ", ".join(each["candidate"] for each in judged)
+    first = next((row.arm for row in report.rows if row.problem is None), "nothing was scored")
+    return "Ahead:", first
+
+
+def _sure(report: Report, arm: str) -> list[str]:
+    """How well the verdict is supported, in one to three lines."""
+    lines = []
+    evidence = (report.decision or {}).get("evidence", {})
+    unit = _unit(report, evidence.get("metric", report.ranked_by))
+    for each in evidence.get("candidates", []):
+        if each["candidate"] == arm or evidence.get("chosen") is None:
+            lines.append(_gain(each["candidate"], each["difference"], unit, str(evidence.get("against"))))
+    if (report.decision or {}).get("outcome") == "ADOPT":
+        wanted = f"not at least {unit.size(evidence['min_gain'])} better" if evidence.get("min_gain") else "no better"
+        chance = percent((1 - report.confidence) / 2)
+        lines.append(f"Were it {wanted}, this verdict would come up in at most {chance} of such tests.")
+    if (report.decision or {}).get("outcome") == "UNDECIDED":
+        lines += (
+            [text for text in report.decision["sentences"] if "would settle" in text or "hardly settle" in text] if report.decision else []
+        )
+    lines += _gate_line(report, arm)
+    return lines[:4] or [f"{several(report.dataset.n, 'held-out item')}; no verdict was asked for: add gate: and decide: to the suite."]
+
+
+def _gain(label: str, found: Mapping[str, Any], unit: Unit, against: str) -> str:
+    ends = " to ".join("∞" if found[end] is None else unit.gain(found[end]) for end in ("low", "high"))
+    return f"{label}: {unit.gain(found['value'])} {unit.word} over {against}; {percent(found['level'])} interval {ends}."
+
+
+def _gate_line(report: Report, arm: str) -> list[str]:
+    judged = {each["candidate"]: each for each in (report.gate or {}).get("evidence", {}).get("candidates", [])}
+    if arm not in judged:
+        tally = [each["outcome"] for each in judged.values()]
+        return [f"Gate: {', '.join(f'{tally.count(name)} {name}' for name in dict.fromkeys(tally))}."] if tally else []
+    found = judged[arm]
+    return [f"Gate against {figures.gate_reference(report)}: {found['outcome']}, {several(len(found['checks']), 'check')}."]
+
+
+def _cost(report: Report, arm: str) -> list[str]:
+    """Money where it is known, and time."""
+    row = next((each for each in report.rows if each.arm == arm), None)
+    if row is None:
+        return ["unknown"]
+    reference = next((each for each in report.rows if each.is_reference), None)
+    other = reference if reference is not None and reference.arm != arm else None
+    lines = [*_training(report, row), *_serving(report, row, other)]
+    if row.usage.latency_p50_s is not None:
+        against = f", {other.arm} {figures.seconds(other.usage.latency_p50_s)}" if other is not None and other.usage.latency_p50_s else ""
+        lines.append(f"An answer takes {figures.seconds(row.usage.latency_p50_s)}{against} (median).")
+    return lines
+
+
+def _training(report: Report, row: Row) -> list[str]:
+    if row.training is None:
+        return ["Nothing to train."] if row.role == "baseline" else []
+    price = "price unknown" if row.training.cost_usd is None else figures.dollars(row.training.cost_usd)
+    return [f"Training, once: {price}; took {figures.seconds(row.training.seconds)}."]
+
+
+def _serving(report: Report, row: Row, other: Row | None) -> list[str]:
+    mine = row.usage.cost_usd_per_1000
+    lines = [f"1,000 answers: {figures.dollars(mine)}" if mine is not None else "1,000 answers: price unknown"]
+    if other is not None and other.usage.cost_usd_per_1000 is not None:
+        lines[0] += f"; {other.arm} {figures.dollars(other.usage.cost_usd_per_1000)}"
+    lines[0] += "."
+    after = (report.decision or {}).get("evidence", {}).get("costs", {}).get(row.arm, {}).get("pays_back_after_requests")
+    return [*lines, f"The training pays back after {after:,} requests."] if after else lines
+
+
+def _unit(report: Report, metric: str) -> Unit:
+    found: Sequence[Unit] = [figures.unit_of(each) for each in report.metrics if each.label == metric]
+    return found[0] if found else Unit.of((0.0, 1.0))
