@@ -26,9 +26,11 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "lora": "evalharness.runners.lora:LoraRunner",
         "openai": "evalharness.runners.openai:OpenAIRunner",
         "rehearsal": "evalharness.runners.rehearsal:RehearsalRunner",
+        "vertex": "evalharness.runners.vertex:VertexRunner",
     },
     "models": {
         "fireworks": "evalharness.models.openai_chat:FireworksChat",
+        "gemini": "evalharness.models.gemini:GeminiChat",
         "hf": "evalharness.models.openai_chat:HuggingFaceChat",
         "local": "evalharness.models.local:LocalModel",
         "ollama": "evalharness.models.openai_chat:OllamaChat",
@@ -36,6 +38,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "recorded": "evalharness.models.recorded:RecordedModel",
         "rehearsal": "evalharness.models.rehearsal:RehearsalModel",
         "together": "evalharness.models.openai_chat:TogetherChat",
+        "vertex": "evalharness.models.gemini:VertexChat",
         "vllm": "evalharness.models.openai_chat:VLLMChat",
     },
     "metrics": {
