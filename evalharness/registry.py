@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -72,12 +73,13 @@ def names(kind: Kind) -> dict[str, str]:
 
 
 def find(kind: Kind, name: str, root: Path | None = None) -> Any:
-    """The plug-in class called `name`; `path.py:Name` is read from below `root`.
+    """The plug-in class called `name`; `path.py:Name` is read from below `root`, and may be a plain function for a metric.
 
     Raises ConfigError with the nearest registered name if there is none.
     """
     if ".py:" in name:
-        return _from_file(name, root or Path.cwd())
+        found = _from_file(name, root or Path.cwd())
+        return _adapted(found) if kind == "metrics" and inspect.isfunction(found) else found
     known = names(kind)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -100,6 +102,11 @@ def _from_file(name: str, root: Path) -> Any:
     if not hasattr(module, attribute):
         raise ConfigError(f"{name!r}: {file} has no {attribute!r}")
     return getattr(module, attribute)
+
+
+def _adapted(function: Any) -> Any:
+    """A metric class of a plain function; imported by name like every plug-in, because metrics lie floors above."""
+    return importlib.import_module("evalharness.metrics.function").as_metric(function)
 
 
 def split_use(use: object) -> tuple[str, object]:

@@ -1,7 +1,7 @@
 """Metrics: per-sample statistics that sum, and a function that finishes the sum. Plug-ins; see `protocols.Metric`.
 
 A metric may also have `score_many(samples, replies) -> (n, k) array`, the same statistics for many replies at once
-where that is faster; `score_all` uses it.
+where that is faster; `score_all` uses it. And `why(sample, reply) -> str | None`, words that are stored with the score.
 
 >>> from evalharness.metrics.exact_match import ExactMatch
 >>> from evalharness.records import Message, Reply, Sample
@@ -29,6 +29,15 @@ class ScoresMany(Protocol):
 
     def score_many(self, samples: Sequence[Sample], replies: Sequence[Reply]) -> Floats:
         """(n, k) statistics: row i is score(samples[i], replies[i]), for replies that have a text."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A metric that has more to say than a number."""
+
+    def why(self, sample: Sample, reply: Reply) -> str | None:
+        """What is wrong with a reply that has a text, in a line; None if there is nothing to say."""
         ...
 
 

@@ -13,6 +13,7 @@ from typing import TypeGuard
 import numpy as np
 
 from evalharness.ids import digest
+from evalharness.metrics import Explains
 from evalharness.protocols import AskingMetric, Metric
 from evalharness.records import Output, Sample, Score
 
@@ -55,20 +56,20 @@ def score_id(key: str, output: Output) -> str:
 
 
 def _score(key: str, metric: Metric, sample: Sample, output: Output) -> Score:
-    stats, error = _stats(metric, sample, output)
+    stats, why, error = _stats(metric, sample, output)
     value = float(metric.finish(np.array(stats), np.array(1.0)))
-    return Score(score_id(key, output), output.output_id, key, value, stats, error=error)
+    return Score(score_id(key, output), output.output_id, key, value, stats, why, error)
 
 
-def _stats(metric: Metric, sample: Sample, output: Output) -> tuple[tuple[float, ...], str | None]:
-    """The statistics of an output and, if it or the metric failed, why; then they are the worst ones."""
+def _stats(metric: Metric, sample: Sample, output: Output) -> tuple[tuple[float, ...], str | None, str | None]:
+    """The statistics of an output, what the metric says of them, and the error if output or metric failed; then they are the worst."""
     error = output.reply.error
     if error is None:
         try:
             stats = tuple(map(float, metric.score(sample, output.reply)))
             if np.isfinite(stats).all():
-                return stats, None
+                return stats, metric.why(sample, output.reply) if isinstance(metric, Explains) else None, None
             error = f"{metric.name}: the statistics are {stats}"
         except Exception as caught:  # a metric is anybody's code: its failure is an outcome of this row, counted and shown
             error = f"{metric.name}: {type(caught).__name__}: {caught}"
-    return tuple(map(float, metric.failed(sample))), error
+    return tuple(map(float, metric.failed(sample))), None, error

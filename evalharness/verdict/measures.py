@@ -125,16 +125,23 @@ class Measure:
 
 
 def _plugin(row: MetricRow, root: Path, uses: Sequence[object]) -> Metric:
-    """The plug-in that was stored as `row.name`: registered under it, or one of the suite's own files that says so."""
+    """The plug-in that was stored: registered under the name in its identity, or one of the suite's own files that says so."""
+    wanted = str(row.options.get("name", row.name))
     files = [name for name, _ in map(registry.split_use, uses) if ".py:" in name]
-    for name in files if files and row.name not in registry.names("metrics") else []:
+    for name in files if files and wanted not in registry.names("metrics") else []:
         plugin: Any = registry.find("metrics", name, root)
-        if getattr(plugin, "name", None) == row.name:
+        if _usual_name(plugin) == wanted:
             break
     else:
-        plugin = registry.find("metrics", row.name, root)
-    made: Metric = plugin(registry.options(plugin, row.options.get("options")))
+        plugin = registry.find("metrics", wanted, root)
+    made: Metric = plugin(registry.options(plugin, row.options.get("options"), root))
     return made
+
+
+def _usual_name(plugin: Any) -> str:
+    """What an instance of the class is called; the short way to a metric takes the class's name."""
+    name = getattr(plugin, "name", None)
+    return name if isinstance(name, str) else str(plugin.__name__).lower()
 
 
 def _plain(value: object) -> str:
