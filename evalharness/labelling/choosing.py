@@ -3,8 +3,8 @@
 The design. A unit is an item with all compared arms' answers to it: a difference needs both, and noise that an item
 has in common falls out of it. Items are drawn without looking at who wins:
 
-* Items on which all arms gave the same text have a difference of 0 that nobody has to label. They are drawn half as
-  often as the others (an arm's own score needs some), and cost one label instead of one an arm.
+* Items on which all arms gave the same text have a difference of 0 that nobody has to label. They are drawn a quarter
+  as often as the others (an arm's own score needs some), and cost one label instead of one an arm.
 * Within either layer every item has the same chance. The order is a draw by hash that is spread evenly over ten bins
   of the judge's difference and score, so that few labels meet all kinds of items; stopping anywhere leaves a sample.
 
@@ -34,7 +34,7 @@ from evalharness.verdict.labels import people
 from evalharness.verdict.view import View, reference_of
 
 BINS = 10
-SAME_AS_OFTEN = 0.5
+SAME_AS_OFTEN = 0.25
 """How often an item with equal answers is drawn, for one with different ones."""
 
 

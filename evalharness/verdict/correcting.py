@@ -11,6 +11,7 @@ some, with the uncertainty of both (`stats.labelled`). Values are oriented: high
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from evalharness.stats import Labelled, labelled_evidence, mean_evidence
 from evalharness.verdict.labels import Flags, People, people
 from evalharness.verdict.view import Rows, View
 
+FEWEST_OPEN = 20
+"""Of the labelled items so many at least must be ones that could differ: an interval needs a spread to be read off."""
 FEWEST, SMALL = 5, 0.2
 """A stratum with fewer labels is taken together with the rest if it is no larger a share of the items than that."""
 
@@ -35,8 +38,9 @@ def gain(view: View, arm: str, reference: str, metric: str, rows: Rows | None = 
     judged = sign * (mine.judged - other.judged)
     known = np.where(same, 0.0, np.where(answered, np.nan, judged))
     missing = np.where(answered, 0.0, width)
+    both = ~np.isnan(mine.label - other.label)
     return _evidence(
-        view, rows, sign * (mine.label - other.label), judged, sign * (mine.judged_there - other.judged_there),
+        view, rows, both, sign * (mine.label - other.label), judged, sign * (mine.judged_there - other.judged_there),
         known, (np.where(answered, known, -missing), np.where(answered, known, missing)), None, width, (-width, width),
     )  # fmt: skip
 
@@ -51,21 +55,21 @@ def score(view: View, arm: str, metric: str, rows: Rows | None = None) -> Labell
     known = np.where(tie, (low + high) / 2, np.where(answered, np.nan, low))
     strata = found.same(found.labelled) if len(found.labelled) > 1 else np.zeros(view.n, np.bool_)
     return _evidence(
-        view, rows, sign * mine.label, sign * mine.judged, sign * mine.judged_there,
+        view, rows, ~np.isnan(mine.label), sign * mine.label, sign * mine.judged, sign * mine.judged_there,
         known, (known, np.where(answered, known, high)), strata, measure.width, (low, high),
     )  # fmt: skip
 
 
 def pairs(view: View, arm: str, reference: str, metric: str, rows: Rows | None = None) -> int:
-    """Items that count as labelled for a difference: both answers labelled, or the same text where all others are labelled."""
+    """Items that people labelled both answers of; where no item is left that could differ, equal texts count without a label."""
     found = people(view, metric)
     mine, other = found.arms[arm], found.arms[reference]
     known = found.same([arm, reference])
     is_open = _answered(found, arm) & _answered(found, reference) & ~known
-    labelled = is_open & ~np.isnan(mine.label - other.label)
+    labelled = ~np.isnan(mine.label - other.label) & (is_open | known)
     if rows is not None:
         is_open, labelled, known = is_open & rows, labelled & rows, known & rows
-    return int(labelled.sum()) + (int(known.sum()) if np.array_equal(is_open, labelled) else 0)
+    return int((labelled | known).sum() if not (is_open & ~labelled).any() else labelled.sum())
 
 
 def answers(view: View, arm: str, metric: str, rows: Rows | None = None) -> int:
@@ -83,6 +87,7 @@ def _answered(found: People, arm: str) -> Flags:
 def _evidence(
     view: View,
     rows: Rows | None,
+    counted: Flags,
     y: Floats,
     judged: Floats,
     there: Floats,
@@ -101,15 +106,17 @@ def _evidence(
         return None
     if np.array_equal(is_open, labelled):
         return _whole(np.where(is_open, y, known), np.where(is_open, y, low), np.where(is_open, y, high), labelled, clusters, width, clip)
-    if int(labelled.sum()) < FEWEST_LABELS:
+    count = int((counted[chosen] & (is_open | (low == high))).sum())
+    if count < FEWEST_LABELS or int(labelled.sum()) < FEWEST_OPEN:
         return None
     layers = np.zeros(len(y), np.int64) if strata is None else _layers(strata[chosen], is_open, labelled)
     if layers is None:
         return None
-    return labelled_evidence(
+    found = labelled_evidence(
         np.where(labelled, y, np.nan), judged, judged_there=there, known=known, bounds=(low, high),
         strata=layers, clusters=clusters, span=width, clip=clip,
     )  # fmt: skip
+    return replace(found, labels=count)
 
 
 def _whole(

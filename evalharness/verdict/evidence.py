@@ -88,9 +88,9 @@ class Opinion:
 
 
 def said(evidence: Evidence) -> str:
-    """What stands behind a judge's number: "judge opinion, not corrected", "corrected by 100 labels"; "" for other metrics."""
+    """What stands behind a judge's number: "judge opinion, not corrected", "corrected by labels on 50 items"; "" for other metrics."""
     if isinstance(evidence, Labelled):
-        return f"corrected by {several(evidence.labels, 'label')}"
+        return f"corrected by labels on {several(evidence.labels, 'item')}"
     return UNCORRECTED if isinstance(evidence, Opinion) else ""
 
 
