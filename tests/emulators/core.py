@@ -133,6 +133,8 @@ class Emulator:
         self.calls: list[Call] = []
         self.violations: list[str] = []
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
+        self.watch: Callable[[str, str], None] | None = None
+        """Called with the route's name, and "before" or "after": when a request has come, and when it has taken effect."""
         self._checked = checked
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -193,7 +195,9 @@ class Emulator:
         try:
             self.authorize(request)
             incoming = _incoming(request, body)
+            self._tell(name, "before")
             answer = function(incoming)
+            self._tell(name, "after")
             response = _response(200, answer)
         except Refuse as refusal:
             response = _response(refusal.status, refusal.body)
@@ -203,6 +207,10 @@ class Emulator:
         if name not in self.undescribed:
             self._check(request, body, response)
         return response
+
+    def _tell(self, name: str, when: str) -> None:
+        if self.watch is not None:
+            self.watch(name, when)
 
     def authorize(self, request: web.Request) -> None:
         """Raise Refuse unless the request holds the key."""
