@@ -38,8 +38,8 @@ class Faults:
     style: float = 0.0
     garbage: float = 0.0
     refusals: float = 0.0
-    fails_below: float = 0.0
-    """Answers of a lower quality than this are never judged: it talks about them instead, every time."""
+    fails_on: str = ""
+    """Answers that hold this are never judged: it talks about them instead, every time."""
     seed: int = 0
 
     def draw(self, *words: object) -> float:
@@ -70,7 +70,7 @@ class Script:
         shown = {title: text for title, _, text in FENCED.findall(asked["messages"][-1]["content"])}
         chance = self.faults.draw("luck", asked["messages"][-1]["content"], asked.get("seed"))
         answers = [text for title, text in shown.items() if title.startswith("ANSWER")]
-        if min(map(quality, answers)) < self.faults.fails_below or chance < self.faults.garbage:
+        if (self.faults.fails_on and any(self.faults.fails_on in each for each in answers)) or chance < self.faults.garbage:
             self.said["garbage"] += 1
             return GARBAGE[int(1000 * self.faults.draw("kind", answers)) % len(GARBAGE)], None
         if chance < self.faults.garbage + self.faults.refusals:

@@ -332,6 +332,16 @@ def test_a_missing_field_is_that_rows_error() -> None:
     assert "cannot be filled" in (found["bare"].error or "")
 
 
+def test_a_missing_reference_is_that_rows_error() -> None:
+    for options in ({"reference": True}, {"rubric": "Like {{ reference }}?"}):
+        made, (puppet,) = judge(lambda request, n: verdict(3), **options)
+        bare = Question("bare", Sample.of([Message("user", "hi")], []), Reply("bare", "x", "stop"))
+        assert "judge needs one" in (ask(made, [bare])["bare"].error or "")
+        assert made.needs_targets
+        assert not puppet.asked
+    assert not judge(lambda request, n: verdict(3))[0].needs_targets
+
+
 @pytest.mark.parametrize(
     ("combine_by", "values", "expected"),
     [("mean", (1, 2, 5), 8 / 3), ("majority", (2, 2, 5), 2.0), ("majority", (1, 5, 2), 2.0), ("mean", (4, 4, 4), 4.0)],

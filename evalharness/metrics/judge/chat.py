@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalharness.ids import digest
+from evalharness.metrics import targets_of
 from evalharness.prompts import Prompt, fill, variables
 from evalharness.records import Message, Sample
 
@@ -81,10 +82,10 @@ class Form:
 def chat(rubric: Prompt, form: Form, sample: Sample, outputs: Sequence[str], reference: bool) -> tuple[Message, ...]:
     """System and user turn. `outputs` are the answer, or the two answers in the order in which they are shown.
 
-    Raises DataError for a field that the sample lacks.
+    Raises DataError for a field that the sample lacks, and for a missing reference.
     """
-    asked = transcript(sample)
-    targets = "\n---\n".join(sample.targets)
+    asked, named = transcript(sample), variables(rubric)
+    targets = "\n---\n".join(targets_of(sample, "judge")) if reference or "reference" in named else ""
     fence = Fence.around(asked, *outputs, targets, *sample.fields.values())
     titles = ("ANSWER A", "ANSWER B") if form.pairs else ("ANSWER",)
     names = ("output_a", "output_b") if form.pairs else ("output",)
@@ -93,7 +94,7 @@ def chat(rubric: Prompt, form: Form, sample: Sample, outputs: Sequence[str], ref
     fields = {name: fence.block(f"FIELD {name}", value) for name, value in sample.fields.items()}
     body = fill(rubric, {**blocks, "fields": fields}, sample)
     wanted = ["input", *(["reference"] if reference else []), *names]
-    rest = [blocks[name] for name in wanted if name not in variables(rubric)]
+    rest = [blocks[name] for name in wanted if name not in named]
     user = "\n\n".join(["RUBRIC", body, "MATERIAL", *rest, CLOSE.format(form=form)])
     rules = RULES.format(fence=fence.name, pair=PAIR if form.pairs else "", form=form)
     return (Message("system", rules), Message("user", user))
