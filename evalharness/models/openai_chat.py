@@ -131,17 +131,26 @@ class HostedChat:
 
     def _headers(self) -> tuple[dict[str, str], tuple[str, ...]]:
         """Request headers, and the secrets in them that no message may show."""
+        key = self._key()
+        own = {header: _VARIABLE.sub(lambda hit: os.environ.get(hit[1], ""), value) for header, value in self.options.headers.items()}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **own}
+        self._sign(headers, key)
+        return headers, tuple(secret for secret in (key, *own.values()) if len(secret) >= 6)
+
+    def _key(self) -> str:
+        """The key in the environment; empty where none is needed. Raises ConfigError."""
         name = self.options.api_key_env or self.key_env
         key = os.environ.get(name, "").strip()
         if not key and self.needs_key and not (self._own_url or self.options.headers):
             raise ConfigError([Problem("", "", f"{self.provider}/{self.options.name} needs a key", f"Set {name}, or base_url")])
         if not (key.isascii() and key.isprintable()):
             raise ConfigError([Problem("", name, "holds characters that no key has", "Set it again, without quotes or line breaks")])
-        own = {header: _VARIABLE.sub(lambda hit: os.environ.get(hit[1], ""), value) for header, value in self.options.headers.items()}
-        headers = {"Content-Type": "application/json", "Accept": "application/json", **own}
+        return key
+
+    def _sign(self, headers: dict[str, str], key: str) -> None:
+        """Put the key where the service looks for it, unless the user's own headers do."""
         if key:
             headers.setdefault("Authorization", f"Bearer {key}")
-        return headers, tuple(secret for secret in (key, *own.values()) if len(secret) >= 6)
 
     def _session(self, headers: Mapping[str, str]) -> ClientSession:
         try:

@@ -65,7 +65,7 @@ def payload(status: int, headers: Mapping[str, str], content: bytes) -> Json:
         found = None
     if status == 200:
         if not isinstance(found, dict):
-            raise Again(f"HTTP 200 with {_what(content)} instead of an answer", raw=_text(content))
+            raise Again(f"HTTP 200 with {what(content)} instead of an answer", raw=kept(content))
         error = found.get("error")
         if not error or found.get("choices"):
             return found
@@ -76,15 +76,15 @@ def payload(status: int, headers: Mapping[str, str], content: bytes) -> Json:
 
 def _failure(status: int, headers: Mapping[str, str], found: object, content: bytes) -> Again | Refused | Halted:
     codes, said = _error(found)
-    reason = f"HTTP {status}: {said or _what(content)}"
+    reason = f"HTTP {status}: {said or what(content)}"
     if status in (401, 402) or codes & _NO_CREDIT:
         return Halted(reason)
     if status in _AGAIN or status >= 500:
         limited = status == 429
-        return Again(reason, after=retry_after(headers), limited=limited, crowded=status in (503, 529), raw=_text(content))
+        return Again(reason, after=retry_after(headers), limited=limited, crowded=status in (503, 529), raw=kept(content))
     if 300 <= status < 400:
         return Halted(f"HTTP {status}: the base URL has moved to {headers.get('Location', 'an unknown place')}; set base_url")
-    return Refused(reason, raw=_text(content), systemic=status in (403, 404, 405, 410))
+    return Refused(reason, raw=kept(content), systemic=status in (403, 404, 405, 410))
 
 
 def _error(found: object) -> tuple[set[str], str]:
@@ -95,12 +95,12 @@ def _error(found: object) -> tuple[set[str], str]:
         return set(), ""
     error = found.get("error") or found
     if isinstance(error, str):
-        return set(), _short(error)
+        return set(), short(error)
     if not isinstance(error, dict):
-        return set(), _short(str(error))
+        return set(), short(str(error))
     codes = {str(error[key]) for key in ("code", "type") if isinstance(error.get(key), str)}
     said = error.get("message") or error.get("detail") or ""
-    return codes, _short(" ".join([*sorted(codes)[:1], said if isinstance(said, str) else json.dumps(said)]))
+    return codes, short(" ".join([*sorted(codes)[:1], said if isinstance(said, str) else json.dumps(said)]))
 
 
 def reply(found: Json, output_id: str, latency_s: float, price: Price) -> Reply:
@@ -109,7 +109,7 @@ def reply(found: Json, output_id: str, latency_s: float, price: Price) -> Reply:
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise Again("HTTP 200 without a choice", raw=_short(json.dumps(found)))
+        raise Again("HTTP 200 without a choice", raw=short(json.dumps(found)))
     prompt, completion, cached = usage(found)
     cost = None if prompt is None or completion is None else price.of_tokens(prompt, completion, cached)
 
@@ -119,13 +119,13 @@ def reply(found: Json, output_id: str, latency_s: float, price: Price) -> Reply:
     text, refusal, said = _content(message), message.get("refusal"), choice.get("finish_reason")
     finish = said if isinstance(said, str) else None
     if isinstance(refusal, str) and refusal:
-        return outcome(None, "error", f"refusal: {_short(refusal)}", refusal)
+        return outcome(None, "error", f"refusal: {short(refusal)}", refusal)
     if finish in _LENGTHS:
         return outcome(text or "", "length")
     if finish not in _STOPS:
         return outcome(None, "error", f"finish_reason {said!r}", text)
     if text is None:
-        raise Again("HTTP 200 without a text", raw=_short(json.dumps(found)), cost_usd=cost)
+        raise Again("HTTP 200 without a text", raw=short(json.dumps(found)), cost_usd=cost)
     return outcome(text, "stop")
 
 
@@ -134,11 +134,12 @@ def usage(found: Json) -> tuple[int | None, int | None, int]:
     counts = found.get("usage")
     counts = counts if isinstance(counts, dict) else {}
     details = counts.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")), cached or 0
+    cached = count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    return count(counts.get("prompt_tokens")), count(counts.get("completion_tokens")), cached or 0
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
+    """A number of tokens, if it is one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
@@ -151,17 +152,20 @@ def _content(message: Json) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _what(content: bytes) -> str:
+def what(content: bytes) -> str:
+    """What a body is that is no answer, in words."""
     head = content[:200].lstrip().lower()
     if not content:
         return "an empty body"
     return "a web page" if head.startswith((b"<!doctype", b"<html")) else "broken JSON" if head[:1] in (b"{", b"[") else "no JSON"
 
 
-def _text(content: bytes) -> str | None:
+def kept(content: bytes) -> str | None:
+    """As much of a body as is stored beside an error."""
     return content[:_KEPT].decode("utf-8", "replace") or None
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text in one line of bearable length."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
