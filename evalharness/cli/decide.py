@@ -5,10 +5,38 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
 from evalharness.cli.options import AsJson, MaybeSuite, RunId, StoreFile, store_of
 
+Deployed = Annotated[
+    str | None,
+    typer.Option(
+        "--deployed",
+        help="Retrain, keep, or return to the prompt? The arm in use: ARM, or ARM@pin:NAME of another run.",
+        show_default=False,
+    ),
+]
+Shutdown = Annotated[
+    datetime | None,
+    typer.Option(
+        "--shutdown", formats=["%Y-%m-%d"], help="When its base model is switched off, if the store does not know.", show_default=False
+    ),
+]
 
-def decide(suite: MaybeSuite = None, run: RunId = None, store: StoreFile = None, as_json: AsJson = False) -> None:
+
+def decide(
+    suite: MaybeSuite = None,
+    deployed: Deployed = None,
+    lead_days: Annotated[int, typer.Option("--lead-days", min=0, help="How long before a shutdown to retrain.")] = 90,
+    shutdown: Shutdown = None,
+    run: RunId = None,
+    store: StoreFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Decide about a run's candidates by the suite's decide metric; the gate is the guardrail."""
     from evalharness import verdict
     from evalharness.cli.gate import told
@@ -16,4 +44,9 @@ def decide(suite: MaybeSuite = None, run: RunId = None, store: StoreFile = None,
 
     root, name = place(suite)
     opened = store_of(root, store)
-    told(opened, verdict.decide(verdict.load(opened, run_of(opened, run, name), root)), as_json=as_json)
+    view = verdict.load(opened, run_of(opened, run, name), root)
+    if deployed is None:
+        found = verdict.decide(view)
+    else:
+        found = verdict.decide_deployed(view, deployed, lead_days=lead_days, shutdown=shutdown.date() if shutdown else None)
+    told(opened, found, as_json=as_json)

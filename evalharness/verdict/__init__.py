@@ -12,6 +12,7 @@ hold the rules, wording.py the words.
 
 from evalharness.verdict.comparing import compare
 from evalharness.verdict.deciding import decide
+from evalharness.verdict.deployed import decide_deployed
 from evalharness.verdict.gating import gate
 from evalharness.verdict.history import compare_past, find, gate_past, is_past
 from evalharness.verdict.ledger import Ledger, note
@@ -26,6 +27,7 @@ __all__ = [
     "compare_past",
     "confidence_of",
     "decide",
+    "decide_deployed",
     "find",
     "gate",
     "gate_past",

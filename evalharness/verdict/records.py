@@ -16,7 +16,7 @@ from evalharness.stats import Interval
 from evalharness.store import VerdictRow
 
 Kind = Literal["compare", "gate", "decide"]
-Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "ADOPT", "KEEP", "UNDECIDED", "COMPARED"]
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "ADOPT", "KEEP", "UNDECIDED", "COMPARED", "RETRAIN", "RETURN"]
 EXIT_CODES: Mapping[str, int] = {"FAIL": 1, "INCONCLUSIVE": 3, "INVALID": 4}
 """Every other outcome ends with 0: compare and decide describe, only a gate stops a release."""
 

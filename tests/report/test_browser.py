@@ -78,13 +78,13 @@ def test_no_request_leaves_the_page_and_the_console_is_silent(opened: Chrome) ->
 
 def test_the_policy_stops_what_would_leave_the_page(browser: Chrome, page: str, tmp_path: Path) -> None:
     open_page(browser, tmp_path, page.replace("<footer>", '<footer><img src="http://evil.test/x.png"><script>window.hacked = 9</script>'))
-    assert browser.execute_script("return window.hacked") is None  # type: ignore[no-untyped-call]
+    assert browser.execute_script("return window.hacked") is None
     said = " ".join(entry["message"] for entry in complaints(browser))
     assert "Content Security Policy" in said
 
 
 def test_hostile_outputs_are_shown_as_text(opened: Chrome) -> None:
-    assert opened.execute_script("return window.hacked") is None  # type: ignore[no-untyped-call]
+    assert opened.execute_script("return window.hacked") is None
     assert opened.find_elements(By.CSS_SELECTOR, "img, iframe, main style, main b b") == []
     for words, shown in {
         "hacked=1": "<script>window.hacked=1</script>",
@@ -103,7 +103,7 @@ def test_hostile_outputs_are_shown_as_text(opened: Chrome) -> None:
         assert shown in detail.text
         assert "\x1b" not in detail.text
         assert "\u202e" not in detail.text
-    width = opened.execute_script("return document.documentElement.scrollWidth - window.innerWidth")  # type: ignore[no-untyped-call]
+    width = opened.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
     assert width <= 0, "no text makes the page wider than the window"
 
 
@@ -133,7 +133,7 @@ def test_the_keyboard_is_enough(opened: Chrome) -> None:
     assert last.get_attribute("aria-posinset") == "60"
     assert box.get_attribute("aria-activedescendant") == last.get_attribute("id")
     opened.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
-    first = opened.execute_script("document.body.focus(); return document.querySelector('a').className")  # type: ignore[no-untyped-call]
+    first = opened.execute_script("document.body.focus(); return document.querySelector('a').className")
     assert first == "skip", "the first link jumps to the verdict"
 
 
@@ -180,7 +180,7 @@ def test_ten_thousand_items_stay_smooth(browser: Chrome, tmp_path: Path) -> None
     assert found(browser) == "10,000 of 10,000 items."
     loaded = time.perf_counter() - began
     assert len(options(browser)) < 40, "only what is seen is in the page"
-    searched, scrolled, frames = browser.execute_async_script(SMOOTH)  # type: ignore[no-untyped-call]
+    searched, scrolled, frames = browser.execute_async_script(SMOOTH)
     print(f"\n10,000 items: open {loaded:.2f} s, a search {searched:.0f} ms, {frames} frames in {scrolled:.0f} ms of scrolling")
     assert loaded < 5
     assert searched < 500
