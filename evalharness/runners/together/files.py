@@ -1,0 +1,114 @@
+"""Training rows on Together: named by their content, found before they are uploaded, and checked by the service before use.
+
+    POST /files (checksum) -> PUT where it says -> POST /files/{id}/preprocess -> PENDING, QUEUED, RUNNING -> COMPLETED
+
+>>> upload(service, job, "train")                                                                     # doctest: +SKIP
+'file-5fc1…'
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evalharness.errors import ProviderError, Refused
+from evalharness.records import Job
+from evalharness.runners import hosted
+from evalharness.runners.together.service import Json, Service, plain
+
+if TYPE_CHECKING:
+    from together import Together
+
+log = logging.getLogger("evalh")
+
+WAITING = frozenset({"PENDING", "QUEUED", "RUNNING"})
+FAILED, INVALID = "FAILED", "INVALID_FORMAT"
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+
+
+def upload(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
+    """The id of the file with these rows, usable for training. An upload costs nothing; one whose answer is lost is found.
+
+    Raises Refused with the service's report for rows it cannot use, ProviderError.
+    """
+    return _processed(service, put(service, job, split), split)
+
+
+def put(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
+    """The id of the file with these rows, not waiting until the service has checked them."""
+    content = Path(job.workdir) / f"{split}.jsonl"
+    name = hosted.write_rows(getattr(job, split), content)
+    named = content.with_name(name)  # the SDK uploads a file under its own name
+    content.replace(named)
+
+    def there() -> str | None:
+        files = service.items(lambda sdk: sdk.files.list())
+        return next((str(file["id"]) for file in files if _is_whole(file, name, named.stat().st_size)), None)
+
+    found = there()
+    if found is None:
+        return service.calls.buy(lambda: _send(service.patient, named), there)
+    if look(service, found).get("processing_status") == "PENDING":
+        _ask_for_check(service, found)
+    return found
+
+
+def _ask_for_check(service: Service, file: str) -> None:
+    """The last step of an upload, once more: who uploaded it may have ended before."""
+    try:
+        service.calls.read(lambda: service.sdk.post(f"/v1/files/{file}/preprocess", cast_to=object))
+    except ProviderError as error:
+        log.info("file %s waits for its check, which cannot be asked for again: %s", file, error)
+
+
+def look(service: Service, file: str) -> Json:
+    """What the service says of a file."""
+    return service.read(lambda sdk: sdk.files.retrieve(file), "id")
+
+
+def _is_whole(file: Json, name: str, size: int) -> bool:
+    state = file.get("processing_status")
+    if file.get("filename") != name or state in (FAILED, INVALID):
+        return False
+    return file.get("bytes") == size or state == "COMPLETED" or file.get("Processed") is True
+
+
+def _send(sdk: Together, path: Path) -> str:
+    import together
+
+    try:
+        return str(plain(sdk.files.upload(path, check=False), "id")["id"])
+    except together.APIStatusError as error:
+        # The SDK says response headers, which may hold signed addresses, and calls every 401 a lack of credit.
+        body: Any = error.body
+        reason = body.get("error", body) if isinstance(body, dict) else None
+        said = reason.get("message") if isinstance(reason, dict) else reason
+        error.message = str(said) if error.status_code == 401 and said else error.message.partition(", headers:")[0]
+        raise
+
+
+def _processed(service: Service, file: str, split: str) -> str:
+    pause, end = FIRST_PAUSE_S, time.monotonic() + 10 * service.options.timeout_s
+    while True:
+        found = look(service, file)
+        state = found.get("processing_status")
+        if state in (FAILED, INVALID):
+            raise _unusable(service, found, split)
+        if state not in WAITING:
+            return file
+        if time.monotonic() > end:
+            raise ProviderError(f"the {split} file {file} is still {state}. Run again: it is not uploaded twice")
+        time.sleep(pause)
+        pause = min(1.5 * pause, LONGEST_PAUSE_S)
+
+
+def _unusable(service: Service, file: Json, split: str) -> ProviderError:
+    report = file.get("validation_report") or {}
+    why = report.get("error") or str(file["processing_status"]).lower().replace("_", " ")
+    kind: Callable[[str], ProviderError] = Refused if file["processing_status"] == INVALID else ProviderError
+    if file["processing_status"] == FAILED:  # nothing is wrong with the rows: the next run uploads them anew
+        service.calls.optional(lambda: service.sdk.files.delete(str(file["id"])), None)
+    return kind(f"the {split} file {file['id']} cannot be used for training: {why}")

@@ -1,0 +1,243 @@
+"""Together's v2 endpoints: an endpoint of a project, one deployment of the tuned model under it, and all its traffic there.
+
+Paths as in the SDK (together 3.1.1): /v2/projects/{project}/endpoints[/{endpoint}/deployments[/{deployment}]].
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from evalharness.errors import ProviderError
+from evalharness.prices import price
+from evalharness.records import TrainedModel
+from evalharness.runners.buying import NotThere
+from evalharness.runners.hosted import number
+from evalharness.runners.together.jobs import step_of
+from evalharness.runners.together.service import Json, Service
+from evalharness.runners.together.serving import Look, name_for
+
+_STATE = "DEPLOYMENT_STATE_"
+
+
+class V2:
+    """Resources are called projects/{project}/endpoints/{endpoint}."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._serve = service, service.options.serve
+
+    def owns(self, resource: str) -> bool:
+        """Whether it is one of a project's endpoints."""
+        return resource.startswith("projects/")
+
+    @functools.cached_property
+    def project(self) -> str:
+        """The project that pays: the trainer's, TOGETHER_PROJECT_ID, the key's own, or the only one. Raises NotThere."""
+        if chosen := self._serve.project_id or self._service.sdk.project_id:
+            return chosen
+        own = self._service.optional(lambda sdk: sdk.whoami()).get("project")
+        if isinstance(own, dict) and own.get("id"):
+            return str(own["id"])
+        known = self._service.optional_items(lambda sdk: sdk.projects.list())
+        if len(known) > 1:
+            raise ProviderError(f"the key is for {len(known)} projects. Set serve.project_id or TOGETHER_PROJECT_ID")
+        if not known:
+            raise NotThere("the service names no project of this key. Set serve.project_id or TOGETHER_PROJECT_ID")
+        return str(known[0]["id"])
+
+    def find(self, key: str) -> str | None:
+        """The endpoint with the key's name."""
+        found = self._service.items(lambda sdk: sdk.endpoints.list(project_id=self.project))
+        mine = (one for one in found if str(one.get("name")).rsplit("/", 1)[-1] == name_for(key))
+        return next((f"projects/{self.project}/endpoints/{one['id']}" for one in mine), None)
+
+    def open(self, model: TrainedModel, key: str) -> str:
+        """The endpoint, then its deployment, then its traffic; whatever of it is there already is kept."""
+        resource, chosen = self.find(key), self._config(model)
+        if resource is None:
+            made = self._service.buy(
+                lambda sdk: sdk.endpoints.create(project_id=self.project, name=name_for(key)), lambda: _endpoint_in(self.find(key))
+            )
+            resource = f"projects/{self.project}/endpoints/{made}"
+        project, endpoint = _parts(resource)
+        deployment = self._deployment(resource) or self._service.buy(
+            lambda sdk: sdk.endpoints.deployments.create(endpoint, project_id=project, **self._asked(model, key, chosen)),
+            lambda: self._deployment(resource),
+        )
+        self._route(resource, deployment)
+        return resource
+
+    def look(self, resource: str) -> Look:
+        """Its deployment's state; requests name the endpoint if its traffic goes to the deployment, else the deployment."""
+        project, endpoint = _parts(resource)
+        above = self._endpoint(resource)
+        deployment = self._deployment(resource)
+        if deployment is None:
+            return Look("failed", detail="its deployment is gone")
+        found = self._service.read(lambda sdk: sdk.endpoints.deployments.retrieve(deployment, endpoint_id=endpoint, project_id=project))
+        said = found.get("status") or found.get("state")
+        status: Json = said if isinstance(said, dict) else {"state": said}
+        state = str(status.get("state")).removeprefix(_STATE)
+        routed = any(str(one.get("deploymentId")) == deployment for one in above.get("trafficSplit") or [])
+        name = str((above if routed else found).get("name") or "")
+        detail = ": ".join(str(part) for part in (state.lower(), status.get("message")) if part)
+        return Look(_phase(state, status.get("readyReplicas")), name, detail, self._price(str(found.get("hardware") or "")))
+
+    def start(self, resource: str) -> None:
+        """Its replicas, again."""
+        self._scale(resource, self._serve.min_replicas, self._serve.max_replicas)
+
+    def remove(self, resource: str) -> str:
+        """Take its traffic and replicas away, delete its deployments, then itself."""
+        project, endpoint = _parts(resource)
+        try:
+            found = self._endpoint(resource)
+            if found.get("trafficSplit"):
+                self._traffic(resource, [])
+            said = self._remove_deployments(resource)
+            if not said:
+                self._service.calls.read(lambda: self._service.sdk.endpoints.delete(endpoint, project_id=project))
+        except NotThere:
+            return ""
+        except ProviderError as error:
+            said = str(error)
+        return said
+
+    def hourly(self, model: TrainedModel) -> float | None:
+        """The price of the hardware that would be chosen, for all replicas that may run."""
+        if (own := price("together", "", self._service.options.prices).usd_per_hour) is not None:
+            return own * self._serve.max_replicas
+        self.find("")  # raises NotThere where there is no such API
+        return self._price(self._serve.hardware or _hardware(self._config(model)))
+
+    def _remove_deployments(self, resource: str) -> str:
+        """What is in the way; empty if they are gone."""
+        project, endpoint = _parts(resource)
+        deployments = self._deployments(resource)
+        if deployments:
+            self._scale(resource, 0, 0)
+        for found in deployments:
+            try:
+                delete = functools.partial(self._service.sdk.endpoints.deployments.delete, str(found["id"]))
+                self._service.calls.optional(functools.partial(delete, endpoint_id=endpoint, project_id=project), None)
+            except ProviderError as error:  # it has not stopped yet
+                return str(error)
+        return "its deployments are still there" if self._deployments(resource) else ""
+
+    def _endpoint(self, resource: str) -> Json:
+        project, endpoint = _parts(resource)
+        return self._service.read(lambda sdk: sdk.endpoints.retrieve(endpoint, project_id=project), "id")
+
+    def _deployments(self, resource: str) -> list[Json]:
+        project, endpoint = _parts(resource)
+        return self._service.items(lambda sdk: sdk.endpoints.deployments.list(endpoint, project_id=project))
+
+    def _deployment(self, resource: str) -> str | None:
+        return next((str(one["id"]) for one in self._deployments(resource)), None)
+
+    def _scale(self, resource: str, least: int, most: int) -> None:
+        project, endpoint = _parts(resource)
+        size: Any = {"min_replicas": least, "max_replicas": most}
+        for found in self._deployments(resource):
+            update = functools.partial(self._service.sdk.endpoints.deployments.update, str(found["id"]), endpoint_id=endpoint)
+            self._service.calls.optional(functools.partial(update, project_id=project, autoscaling=size, update_mask="autoscaling"), None)
+
+    def _route(self, resource: str, deployment: str) -> None:
+        split = self._endpoint(resource).get("trafficSplit") or []
+        if not any(str(one.get("deploymentId")) == deployment for one in split):
+            self._traffic(resource, [{"deployment_id": deployment, "weight": 1.0}])
+
+    def _traffic(self, resource: str, split: list[Any]) -> None:
+        """Where requests to the endpoint go; without it, a deployment can still be asked by its own name."""
+        project, endpoint = _parts(resource)
+        update = functools.partial(self._service.sdk.endpoints.update, endpoint, project_id=project)
+        self._service.calls.optional(lambda: update(traffic_split=split, update_mask="trafficSplit"), None)
+
+    def _asked(self, model: TrainedModel, key: str, config: Json) -> dict[str, Any]:
+        size = {"min_replicas": self._serve.min_replicas, "max_replicas": self._serve.max_replicas}
+        asked = {
+            "name": name_for(key),
+            "model": self._path(model),
+            "autoscaling": size,
+            "inactive_timeout": self._serve.inactive_timeout,
+        }
+        chosen = self._serve.config or (f"projects/{config['projectId']}/configs/{config['id']}" if config.get("projectId") else None)
+        return {**asked, "config": chosen} if chosen else asked
+
+    def _path(self, model: TrainedModel) -> str:
+        """The model's resource name; its plain name where the service does not say its object."""
+        object_id, revision = self._object(model)
+        if not object_id:
+            return model.model.removeprefix("together/")
+        path = f"projects/{self.project}/models/{object_id}"
+        return f"{path}/revisions/{revision}" if revision else path
+
+    def _object(self, model: TrainedModel) -> tuple[str, str]:
+        """The model's object and revision: the job's, a checkpoint's, or what the project calls by its name; empty if nothing does."""
+        if (step := step_of(model)) is not None:
+            job = str(model.facts.get("job"))
+            saved = self._service.optional_items(lambda sdk: sdk.fine_tuning.list_checkpoints(job))
+            found = next((one for one in saved if number(one.get("step")) == step), {})
+            return str(found.get("object_id") or ""), str(found.get("object_revision_id") or "")
+        if known := model.facts.get("model_object"):
+            return str(known), str(model.facts.get("model_revision") or "")
+        name = model.model.removeprefix("together/")
+        listed = self._service.optional_items(lambda sdk: sdk.models.list(project_id=self.project))
+        named = (one for one in listed if name in (one.get("name"), str(one.get("name")).rsplit("/", 1)[-1]))
+        return next((str(one["id"]) for one in named), ""), ""
+
+    def _config(self, model: TrainedModel) -> Json:
+        """The configuration to deploy with: on the wished hardware, else the cheapest. Empty where the service lists none."""
+        if self._serve.config or not (object_id := self._object(model)[0]):
+            return {}
+        found = self._service.optional(lambda sdk: sdk.models.retrieve(object_id, project_id=self.project))
+        base = str(found.get("baseModelId") or object_id)
+        configs = self._service.optional_items(lambda sdk: sdk.models.configs.list(project_id=self.project, reference_model_id=base))
+        wished = self._serve.hardware
+        fit = [one for one in configs if wished is None or _same(_hardware(one), wished)]
+        if configs and not fit:
+            known = ", ".join(sorted({_hardware(one) for one in configs}))
+            raise ProviderError(f"this model cannot be served on serve.hardware {wished!r}; it can on {known}")
+        return min(fit, key=lambda one: self._price(_hardware(one)) or float("inf"), default={})
+
+    def _price(self, hardware: str) -> float | None:
+        """Dollars an hour for all replicas that may run."""
+        if (own := price("together", "", self._service.options.prices).usd_per_hour) is not None:
+            return own * self._serve.max_replicas
+        for one in self._catalog:
+            if hardware and (_same(str(one.get("name")), hardware) or one.get("id") == hardware):
+                cents = number(one.get("priceCentsPerHour"))
+                return None if cents is None else cents * self._serve.max_replicas / 100
+        return None
+
+    @functools.cached_property
+    def _catalog(self) -> list[Json]:
+        return self._service.optional_items(lambda sdk: sdk.endpoints.hardware.list())
+
+
+def _parts(resource: str) -> tuple[str, str]:
+    """The project and the endpoint."""
+    parts = resource.split("/")
+    return parts[1], parts[3]
+
+
+def _endpoint_in(resource: str | None) -> str | None:
+    return _parts(resource)[1] if resource else None
+
+
+def _phase(state: str, ready: object) -> Any:
+    """Some replicas are enough to answer. A state that nobody knows is waited for."""
+    if state == "READY" or (state in ("DEGRADED", "SCALING") and (number(ready) or 0) >= 1):
+        return "ready"
+    return {"FAILED": "failed", "STOPPED": "stopped"}.get(state, "waiting")
+
+
+def _hardware(config: Json) -> str:
+    """The name of a configuration's hardware, as the price list has it: 1xnvidia-h100-80gb."""
+    selectors = {str(one.get("key")): str(one.get("value")) for one in config.get("selectors") or []}
+    count, kind = selectors.get("accelerator_count"), selectors.get("accelerator_type")
+    return f"{count}x{kind}" if count and kind else ""
+
+
+def _same(one: str, other: str) -> bool:
+    return one.lower().replace("nvidia-", "") == other.lower().replace("nvidia-", "")
