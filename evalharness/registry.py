@@ -27,6 +27,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "lora": "evalharness.runners.lora:LoraRunner",
         "openai": "evalharness.runners.openai:OpenAIRunner",
         "rehearsal": "evalharness.runners.rehearsal:RehearsalRunner",
+        "together": "evalharness.runners.together:TogetherRunner",
         "vertex": "evalharness.runners.vertex:VertexRunner",
     },
     "models": {

@@ -234,6 +234,12 @@ class TogetherChat(OpenAIChat):
     provider, url, url_env, key_env = "together", "https://api.together.ai/v1", "TOGETHER_BASE_URL", "TOGETHER_API_KEY"
     token_limit = "max_tokens"
 
+    @classmethod
+    def address(cls, base_url: str) -> str:
+        """Either form of the address: the one that the SDK takes, or the one that ends in /v1."""
+        base_url = super().address(base_url)
+        return base_url if base_url.endswith("/v1") else f"{base_url}/v1"
+
 
 class FireworksChat(OpenAIChat):
     """Fireworks AI; its chat API lies below /inference/v1 of the address that its SDK and jobs use."""
