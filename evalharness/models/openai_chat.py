@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from evalharness import protocols
+from evalharness.buying import Calls
 from evalharness.errors import ConfigError, MissingExtra, Problem
 from evalharness.ids import digest
-from evalharness.models.chat import pace, wire
+from evalharness.models.chat import batches, pace, wire
 from evalharness.models.chat.engine import Patience, answers
 from evalharness.models.chat.outcome import Again, Halted
 from evalharness.prices import Price, price
@@ -72,6 +73,10 @@ class ChatOptions(HostedOptions):
 
     token_limit: Literal["max_tokens", "max_completion_tokens"] | None = None
     """The name of the field that limits the answer's length; each service's own if left out."""
+    batch: bool = False
+    """Answers within a day at half the price, by OpenAI's Batch API."""
+    batch_poll_s: float = Field(default=30.0, gt=0)
+    """Seconds between looks at a batch."""
 
 
 class HostedChat:
@@ -216,7 +221,45 @@ class OpenAIChat(HostedChat):
 
     def __init__(self, options: ChatOptions) -> None:
         super().__init__(options)
+        self.options: ChatOptions = options
         self._limit_field = options.token_limit or self.token_limit
+        if options.batch and self.provider != "openai":
+            raise ConfigError([Problem("", "batch", f"{self.provider} has no Batch API that evalh speaks", "Take batch out")])
+
+    def estimate(self, request: Request) -> float | None:
+        """As of all hosted models; half of it in batches."""
+        cost = super().estimate(request)
+        return batches.DISCOUNT * cost if self.options.batch and cost is not None else cost
+
+    async def generate(self, requests: Iterable[Request]) -> AsyncGenerator[Reply]:
+        """One reply per request, in any order, as they come. Raises ConfigError if the key is not set, MissingExtra."""
+        replies = self._in_batches(list(requests)) if self.options.batch else super().generate(requests)
+        async with contextlib.aclosing(replies) as found:
+            async for reply in found:
+                yield reply
+
+    async def _in_batches(self, requests: list[Request]) -> AsyncGenerator[Reply]:
+        headers, secrets = self._headers()
+        sdk, calls = self._sdk(headers)
+        name = digest(self.identity())
+        asked = batches.Batches(
+            sdk, calls, name, self._body, lambda raw, key: self._read(200, {}, raw, key, 0.0), self.options.batch_poll_s
+        )
+        async with contextlib.aclosing(asked.replies(requests)) as found:
+            async for reply in found:
+                yield _redacted(reply, secrets) if reply.error is not None else reply
+
+    def _sdk(self, headers: Mapping[str, str]) -> tuple[Any, Calls]:
+        try:
+            import openai
+        except ModuleNotFoundError as error:
+            raise MissingExtra("openai", "hosted", "batch: true") from error
+        key = os.environ.get(self.options.api_key_env or self.key_env, "").strip()
+        own = {name: value for name, value in headers.items() if name not in ("Content-Type", "Accept")}
+        sdk = openai.OpenAI(
+            api_key=key or "none", base_url=self.base_url, default_headers=own, max_retries=4, timeout=self.options.timeout_s
+        )
+        return sdk, Calls((openai.APIError,), key)
 
     def _url(self, request: Request) -> str:
         return f"{self.base_url}/chat/completions"

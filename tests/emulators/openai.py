@@ -8,6 +8,7 @@ A job steps through `states` with every retrieve; chat answers by `answer(messag
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -40,6 +41,10 @@ class OpenAIEmulator(Emulator):
         self.events: dict[str, list[Json]] = {}
         self.checkpoints: dict[str, list[Json]] = {}
         self.states = ["validating_files", "queued", "running", "succeeded"]
+        self.batches: dict[str, Json] = {}
+        self.batch_states = ["validating", "in_progress", "completed"]
+        self.unanswered: set[str] = set()
+        """Last user turns that a batch does not answer."""
         self.models: dict[str, Json] = {}
         self.finish = "stop"
         self.ignores_metadata = False
@@ -65,6 +70,9 @@ class OpenAIEmulator(Emulator):
             ("events", "GET", "/fine_tuning/jobs/{id}/events", lambda call: self.page(self.events, call)),
             ("checkpoints", "GET", "/fine_tuning/jobs/{id}/checkpoints", lambda call: self.page(self.checkpoints, call)),
             ("model", "GET", "/models/{id}", self.retrieve_model),
+            ("create_batch", "POST", "/batches", self.create_batch),
+            ("list_batches", "GET", "/batches", lambda call: listed(list(reversed(self.batches.values())), call.query)),
+            ("batch", "GET", "/batches/{id}", self.retrieve_batch),
             ("chat", "POST", "/chat/completions", self.chat),
         ]
 
@@ -182,6 +190,44 @@ class OpenAIEmulator(Emulator):
             "choices": [{"index": 0, "finish_reason": self.finish, "message": message, "logprobs": None}],
             "usage": {"prompt_tokens": into, "completion_tokens": out, "total_tokens": into + out},
         }  # fmt: skip
+
+    def create_batch(self, call: Incoming) -> Json:
+        asked, made = call.json, f"batch_{len(self.batches) + 1:04d}"
+        self.known(self.files, asked["input_file_id"])
+        self.batches[made] = {
+            "id": made, "object": "batch", "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"],
+            "completion_window": asked["completion_window"], "status": self.batch_states[0], "created_at": NOW,
+            "metadata": asked.get("metadata"),
+        }  # fmt: skip
+        self.steps[made] = 0
+        return self.batches[made]
+
+    def retrieve_batch(self, call: Incoming) -> Json:
+        batch: Json = self.known(self.batches, call.params["id"])
+        if batch["status"] not in ("completed", "failed", "expired", "cancelled"):
+            self.steps[batch["id"]] += 1
+            batch["status"] = self.batch_states[min(self.steps[batch["id"]], len(self.batch_states) - 1)]
+            if batch["status"] in ("completed", "expired"):
+                self.complete(batch)
+        return batch
+
+    def complete(self, batch: Json) -> None:
+        good, bad = [], []
+        for line in map(json.loads, self.contents[batch["input_file_id"]].splitlines()):
+            if line["body"]["messages"][-1]["content"] in self.unanswered:
+                error = {"code": "batch_expired", "message": "This request could not be executed before the completion window expired."}
+                bad.append({"id": "r", "custom_id": line["custom_id"], "response": None, "error": error})
+            else:
+                answer = {"status_code": 200, "request_id": "r", "body": self.chat(Incoming({}, {}, line["body"]))}
+                good.append({"id": "r", "custom_id": line["custom_id"], "response": answer, "error": None})
+        for key, rows in (("output_file_id", good), ("error_file_id", bad)):
+            if rows:
+                batch[key] = f"file-{len(self.files) + 1:04d}"
+                self.contents[batch[key]] = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+                self.files[batch[key]] = {
+                    "id": batch[key], "object": "file", "bytes": len(self.contents[batch[key]]), "created_at": NOW,
+                    "filename": f"{key}.jsonl", "purpose": "batch_output", "status": "processed",
+                }  # fmt: skip
 
 
 def refusal(status: int, message: str, code: str) -> Refuse:

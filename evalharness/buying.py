@@ -1,0 +1,115 @@
+"""Calls to a service by its SDK: reads that try again, and creates that happen once.
+
+    read      again where the answer was broken; the SDK tries lost connections and server errors again itself
+    optional  like read; what a service does not have (404) is the given default
+    buy       one create with the SDK's retries off; a clear no is a no, anything else may have bought: look for it
+
+>>> calls = Calls((openai.APIError,), secret="sk-...")                                                # doctest: +SKIP
+>>> calls.buy(lambda: client.jobs.create(...).id, lambda: find(job))                                  # doctest: +SKIP
+'ftjob-...'
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from evalharness.errors import ProviderError, Refused
+
+T = TypeVar("T")
+
+LOOKS_S = (0.0, 1.0, 4.0)
+"""Pauses before each look for something whose create is in doubt: services list what is new with a delay."""
+_READS_S = (0.5, 2.0)
+_BROKEN = (ValueError, AttributeError, TypeError, KeyError)
+"""What SDKs raise, besides their own errors, when a web page or half an answer comes where JSON should."""
+_REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
+_NO_CREDIT = "insufficient_quota"
+
+
+class NotThere(ProviderError):
+    """The service has no such thing (HTTP 404)."""
+
+
+class Calls:
+    """How one SDK's calls are made. `sdk_errors`: what it raises; `secret`: what no message may show."""
+
+    def __init__(self, sdk_errors: tuple[type[Exception], ...], secret: str, looks_s: tuple[float, ...] = LOOKS_S) -> None:
+        self._sdk_errors, self._secret, self._looks_s = sdk_errors, secret, looks_s
+        self.errors: tuple[type[Exception], ...] = (*sdk_errors, *_BROKEN)
+        """What a call may raise, answers that are no JSON or not whole included."""
+
+    def read(self, call: Callable[[], T]) -> T:
+        """What `call` returns. Raises ProviderError (NotThere for HTTP 404)."""
+        for pause in _READS_S:
+            try:
+                return self._once(call)
+            except _BROKEN:  # a web page, or half of the JSON: gone in a moment, most often
+                time.sleep(pause)
+        try:
+            return self._once(call)
+        except _BROKEN as error:
+            raise ProviderError(f"the service's answer cannot be read: {self.said(error)}") from None
+
+    def _once(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except self._sdk_errors as error:
+            kind = NotThere if status_of(error) == 404 else ProviderError
+            raise kind(self.said(error)) from None
+
+    def optional(self, call: Callable[[], T], default: T) -> T:
+        """Like read; `default` where the service has no such thing."""
+        try:
+            return self.read(call)
+        except NotThere:
+            return default
+
+    def buy(self, create: Callable[[], str], find: Callable[[], str | None]) -> str:
+        """The id of what `create` made, or of what `find` shows if the answer was lost.
+
+        Raises Refused if the service said no, ProviderError if it is not clear what it did: nothing is sent twice.
+        """
+        try:
+            return create()
+        except self.errors as error:
+            said = self.said(error)
+            if self.refused(error):
+                raise Refused(f"the service refused: {said}") from None
+        for pause in self._looks_s:
+            time.sleep(pause)
+            if found := find():
+                return found
+        raise ProviderError(f"no clear answer ({said}), and the service shows nothing made. Run again: it looks before it buys") from None
+
+    def refused(self, error: Exception) -> bool:
+        """The service has read the request and said no: nothing was made, and asking again changes nothing."""
+        return status_of(error) in _REFUSALS or getattr(error, "code", None) == _NO_CREDIT
+
+    def said(self, error: Exception) -> str:
+        """An error in one line, without the secret."""
+        text = " ".join(str(getattr(error, "message", None) or error).split())[:400] or type(error).__name__
+        return text.replace(self._secret, "***") if self._secret else text
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status that an SDK's error holds, by the names that SDKs give it (Google's call it `code`)."""
+    found = getattr(error, "status_code", None) or getattr(error, "code", None)
+    return found if isinstance(found, int) else None
+
+
+def whole(answer: T, field: str) -> T:
+    """The answer, if it holds `field`; SDKs hand on web pages and empty objects as they are. Raises ValueError."""
+    if getattr(answer, field, None) is None:
+        raise ValueError("a web page or half an answer came")
+    return answer
+
+
+def pages(page: Any) -> Iterator[Any]:
+    """Every item of an SDK's paged list. Raises ValueError for a broken page: no answer is not the same as nothing there."""
+    while True:
+        yield from whole(page, "data").data
+        if not page.has_next_page():
+            return
+        page = page.get_next_page()
