@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
+import importlib
 import json
+import pkgutil
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from pydantic import ValidationError
 from evalharness import registry
 from evalharness.errors import ConfigError
 from evalharness.ids import digest
+from evalharness.metrics import judge as package
 from evalharness.metrics.judge import Judge, JudgeOptions, Vote, read_why
 from evalharness.metrics.judge.family import family, kinship
 from evalharness.metrics.judge.votes import by_judge, combine, flips, why
@@ -90,6 +94,13 @@ def ask(made: Judge, questions: Sequence[Question]) -> dict[str, Opinion]:
     opinions = asyncio.run(collect())
     assert sorted(opinion.key for opinion in opinions) == sorted(each.key for each in questions)
     return {opinion.key: opinion for opinion in opinions}
+
+
+@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+def test_examples_run_as_written(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"{package.__name__}.{name}"))
+    assert result.attempted > 0 or name == "lanes"  # whose example needs models
+    assert result.failed == 0
 
 
 def test_it_is_an_asking_metric() -> None:

@@ -113,6 +113,6 @@ def transcript(sample: Sample) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in sample.messages)
 
 
-def identity() -> Mapping[str, str]:
+def prompt_identity() -> Mapping[str, str]:
     """Hash of everything here that a judge reads."""
     return {"rules": digest([RULES, PAIR, CLOSE, AGAIN, _SPECIAL.pattern])}

@@ -17,9 +17,10 @@ from typing import ClassVar, Literal
 from evalharness import metrics, protocols
 from evalharness.errors import ConfigError
 from evalharness.ids import digest
-from evalharness.metrics.judge import chat, lanes
+from evalharness.metrics.judge.chat import Form, prompt_identity
 from evalharness.metrics.judge.family import kinship
 from evalharness.metrics.judge.jurors import Juror
+from evalharness.metrics.judge.lanes import replies
 from evalharness.metrics.judge.options import JudgeOptions
 from evalharness.metrics.judge.poll import Poll
 from evalharness.prompts import Prompt, variables
@@ -52,7 +53,7 @@ class Judge:
         self.against = options.against
         self.needs_targets = options.reference or "reference" in variables(Prompt(options.rubric))
         self.choices: Mapping[str, float] = options.values
-        self.form = chat.Form("score" if self.against is None else "winner", tuple(self.choices))
+        self.form = Form("score" if self.against is None else "winner", tuple(self.choices))
         self.range = (min(self.choices.values()), max(self.choices.values()))
         single = self.against is None and len(self.jurors) == 1
         self.kind: Literal["binary", "mean", "corpus"] = "binary" if single and set(self.choices.values()) == {0.0, 1.0} else "mean"
@@ -67,7 +68,7 @@ class Judge:
         uses = [juror.use() for juror in self.jurors]
         options |= {"panel": uses} if self.options.panel else {"model": uses[0]}
         jurors = [juror.identity() for juror in self.jurors]
-        prompt = {"rubric": digest(self.options.rubric), **chat.identity()}
+        prompt = {"rubric": digest(self.options.rubric), **prompt_identity()}
         known: dict[str, object] = {"name": "judge", "version": self.version, "options": options}
         return {**known, "judges": jurors, "prompt": prompt, "signature": self.signature}
 
@@ -134,7 +135,7 @@ class Judge:
             for settled in poll.settled:
                 yield settled
             models = [juror.model for juror in self.jurors]
-            async with aclosing(lanes.replies(models, poll.requests, poll.again)) as stream:
+            async with aclosing(replies(models, poll.requests, poll.again)) as stream:
                 async for _, reply in stream:
                     if (opinion := poll.take(reply.output_id)) is not None:
                         yield opinion

@@ -1,8 +1,13 @@
 """Questions to a panel in progress: the requests they need, the votes so far, and the opinion once all are in.
 
->>> poll = Poll(options, form, ["openai/gpt-x"], questions, set())                                     # doctest: +SKIP
->>> poll.take(reply)                                                                                   # doctest: +SKIP
-Opinion(key='5c…', stats=(4.0,), why='[{"judge": "openai/gpt-x", "label": "4", …}]', error=None, cost_usd=0.0004, raw=None)
+>>> from evalharness.records import Sample
+>>> options = JudgeOptions(model="openai/gpt-x", rubric="Is it polite?")
+>>> question = Question("q1", Sample.of([Message("user", "Hi")], []), Reply("o1", "Hello.", "stop"))
+>>> poll = Poll(options, Form("score", tuple(options.values)), ["openai/gpt-x"], [question], set())
+>>> key = poll.requests[0][0].output_id
+>>> poll.again(0, Reply(key, '{"reason": "It greets.", "score": 4}', "stop"))  # nothing to send in its place
+>>> poll.take(key).stats
+(4.0,)
 """
 
 from __future__ import annotations
