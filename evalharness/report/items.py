@@ -15,11 +15,11 @@ import numpy as np
 from evalharness.records import Sample
 from evalharness.store import Answer
 from evalharness.verdict import View, reference_of
-from evalharness.verdict.records import plain
 
 MOST_ITEMS, MOST_CHARACTERS = 10_000, 24_000_000
 """A page holds so many items, and about so many characters of their texts."""
 LONGEST_TEXT = 4_000
+_MISSING = Answer(None, "missing", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Items:
         values = {(arm, metric): view.values(arm, metric)[:, 0] for arm in arms for metric in metrics}
         chosen = _chosen(view, arms, metrics, values)
         ids = [view.ids[i] for i in chosen]
-        at = dict(zip(ids, chosen, strict=True))
+        at = {sample_id: i for i, sample_id in enumerate(ids)}
         answers = view.store.answers([view.contender(arm).arm.arm_id for arm in arms], ids)
         texts = [answers[view.contender(arm).arm.arm_id] for arm in arms]
-        plainly = [[_finite(values[arm, metric]) for metric in metrics] for arm in arms]
+        scores = _scores(values, arms, metrics, chosen)
         samples = view.store.samples(view.dataset.dataset_id, ids)
-        rows = [_row(sample, list(view.slices), texts, plainly, at[sample.id]) for sample in samples]
+        rows = [_row(sample, list(view.slices), texts, scores[at[sample.id]]) for sample in samples]
         return Items(tuple(arms), tuple(metrics), tuple(view.slices), reference_of(view), view.n, tuple(_within(rows)))
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,16 +65,22 @@ def _chosen(view: View, arms: Sequence[str], metrics: Sequence[str], values: Map
     return [int(i) for i in np.argsort(-spread, kind="stable")[:MOST_ITEMS]]
 
 
-def _finite(values: Any) -> list[float | None]:
-    return [plain(value) for value in values.tolist()]
+def _scores(values: Mapping[tuple[str, str], Any], arms: Sequence[str], metrics: Sequence[str], chosen: Sequence[int]) -> list[Any]:
+    """(items, arms, metrics) each answer's values, None where there is none."""
+    if not arms or not metrics:
+        return [[[] for _ in arms] for _ in chosen]
+    cube = np.array([[values[arm, metric][chosen] for metric in metrics] for arm in arms]).transpose(2, 0, 1)
+    found = np.round(cube, 6).astype(np.object_)
+    found[~np.isfinite(cube)] = None
+    return list(found.tolist())
 
 
-def _row(sample: Sample, slices: Sequence[str], texts: Sequence[Mapping[str, Answer]], values: Sequence[Any], i: int) -> list[Any]:
+def _row(sample: Sample, slices: Sequence[str], texts: Sequence[Mapping[str, Answer]], scores: Sequence[Any]) -> list[Any]:
     answers = []
-    for mine, known in zip(texts, values, strict=True):
-        answer = mine.get(sample.id, Answer(None, "missing", None))
+    for mine, known in zip(texts, scores, strict=True):
+        answer = mine.get(sample.id, _MISSING)
         text, left = _cut(answer.error if answer.finish == "error" and answer.error else answer.text or "")
-        answers.append([text, answer.finish, left, [each[i] for each in known]])
+        answers.append([text, answer.finish, left, known])
     asked, _ = _cut(sample.input)
     return [
         sample.id,

@@ -25,6 +25,8 @@ from evalharness.stats.interval import Finish, Floats, Interval, alpha_of, by_un
 DRAWS = 2000
 TRIALS = 10_000
 FEWEST_UNITS = 20
+GROUPS = 2000
+"""From twice as many units on they are drawn in random groups, this many or up to twice as many: see `grouped`."""
 _CELLS = 2_000_000
 _CACHED = 150_000
 _REMEMBERED = 64_000_000
@@ -187,12 +189,27 @@ def drawn_metrics(
     blocks = {key: _by_unit([arm], clusters) for key, arm in distinct.items()}
     if len({len(block) for block in blocks.values()}) > 1:
         raise ValueError("need the same items for all arms")
-    sums = dict(zip(blocks, draw_sums(list(blocks.values()), draws, seed), strict=True))
+    sums = dict(zip(blocks, draw_sums([grouped(block, seed) for block in blocks.values()], draws, seed), strict=True))
     found: list[list[Drawn]] = []
     for arms, finish in metrics:
         mine = {id(arm): _drawn(blocks[id(arm)], sums[id(arm)], finish) for arm in arms}
         found.append([mine[id(arm)] for arm in arms])
     return found
+
+
+def grouped(block: Floats, seed: int) -> Floats:
+    """The rows (units, k) of many units, summed within random groups of equal size (give or take one) -> (groups, k).
+
+    Groups drawn as blocks estimate the same spread as units drawn one by one (random groups: Wolter 2007, Introduction
+    to Variance Estimation, ch. 2). From 2,000 groups that estimate is off by 1/sqrt(2·2000) = 1.6% of the half width,
+    where 2,000 draws are by 3%, and it costs a fraction. Below 4,000 units nothing changes.
+    """
+    size = len(block) // GROUPS
+    if size < 2:
+        return block
+    order = np.random.default_rng([seed, len(block)]).permutation(len(block))
+    starts = np.linspace(0, len(block), len(block) // size + 1).astype(np.int64)[:-1]
+    return np.add.reduceat(block[order], starts, axis=0)
 
 
 def _drawn(block: Floats, sums: Floats, finish: Finish) -> Drawn:
@@ -301,12 +318,22 @@ def _coins(rows: int, n: int, rng: np.random.Generator) -> Counts:
 
 def _weighted_sums(blocks: Sequence[Floats], draws: int, chunks: Iterator[Counts]) -> list[Floats]:
     """weights @ rows for all blocks at once, by chunks of draws; the sums are exact, so no shape or library changes them."""
-    rows = _on_grid(np.hstack(blocks))
+    columns, place = _distinct(np.hstack(blocks))
+    rows = _on_grid(columns)
     sums, start = np.empty((draws, rows.shape[1])), 0
     for weights in chunks:
         sums[start : start + len(weights)] = weights.astype(rows.dtype) @ rows
         start += len(weights)
-    return np.split(sums, np.cumsum([block.shape[1] for block in blocks])[:-1], axis=1)
+    ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
+    return [sums[:, mine] for mine in np.split(place, ends)]
+
+
+def _distinct(columns: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """The columns that differ from one another, and where each one is among them: arms share references, metrics lengths."""
+    known: dict[bytes, int] = {}
+    place = np.array([known.setdefault(column.tobytes(), len(known)) for column in columns.T], np.int64)
+    _, first = np.unique(place, return_index=True)
+    return columns[:, first], place
 
 
 def _on_grid(rows: Floats) -> npt.NDArray[np.floating[Any]]:

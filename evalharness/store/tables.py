@@ -140,9 +140,12 @@ def _metric(
     lengths = np.diff(lists.offsets.to_numpy())
     flat = lists.flatten().to_numpy()
     stats = np.full((*shape, int(lengths.max(initial=1))), np.nan)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    k = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    stats[at[0][row], at[1][row], at[2][row], k] = flat
+    if len(lengths) and (lengths == lengths[0]).all():  # as good as always; the way below took five times as long
+        stats[at] = flat.reshape(len(lengths), -1)
+    else:
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        k = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        stats[at[0][row], at[1][row], at[2][row], k] = flat
     values, failed = np.full(shape, np.nan), np.zeros(shape, np.bool_)
     values[at] = np.where(column("fine"), column("value").astype(np.float64), np.nan)
     failed[at] = ~column("fine")
