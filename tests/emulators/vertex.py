@@ -139,11 +139,14 @@ class VertexEmulator(Emulator):
 
     description: ClassVar[str | None] = "google-aiplatform-v1beta1.openapi.json"
     server: ClassVar[str] = "https://aiplatform.googleapis.com"
-    undescribed: ClassVar[frozenset[str]] = frozenset({"gemini"})
+    undescribed: ClassVar[frozenset[str]] = frozenset({"gemini", "cancel"})
+    """The Gemini API is another one; cancelling wants a body by the description, and google-genai sends none."""
 
     def __init__(self, *, answer: Callable[[list[Json], str], str] = echo, anonymous: bool = False, **options: Any) -> None:
         super().__init__(**{"key": "anonymous" if anonymous else KEY, **options})
-        self.storage = StorageEmulator(anonymous=anonymous, **options)
+        self.storage = StorageEmulator(
+            anonymous=anonymous, **{"checked": not anonymous, **options}
+        )  # who has no key breaks the description
         self.answer = answer
         self.jobs: dict[str, Json] = {}
         self.deployments: dict[str, Json] = {}
@@ -241,7 +244,7 @@ class VertexEmulator(Emulator):
 
     def retrieve_job(self, call: Incoming) -> Json:
         job, number = self.known(call), call.params["id"]
-        if job["state"] not in OVER:
+        if job.get("state") not in (*OVER, None):
             self.steps[number] += 1
             self.enter(job, number, self.states[min(self.steps[number], len(self.states) - 1)])
         return job

@@ -15,20 +15,24 @@ Handle(training_id='…', provider_id='projects/…/locations/us-central1/tuning
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import logging
 import os
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
 from evalharness import google, protocols
+from evalharness.buying import LOOKS_S, Calls, NotThere, status_of, whole
 from evalharness.errors import ConfigError, MissingExtra, Problem, ProviderError
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Status, TrainedModel
 from evalharness.runners import hosted
-from evalharness.runners.buying import LOOKS_S, Calls, NotThere, whole
 from evalharness.runners.vertex import jobs, rows
 from evalharness.runners.vertex.bucket import Bucket
 
@@ -41,6 +45,11 @@ SIZES = {1: "ONE", 2: "TWO", 4: "FOUR", 8: "EIGHT", 16: "SIXTEEN", 32: "THIRTY_T
 USUAL_EPOCHS = 20
 """What the service's guide recommends for fewer than a thousand short rows, and the most it may choose where it is left to choose."""
 _NAME = "the runner 'vertex'"
+_AGAIN = 4
+"""So often a read is tried after the first time."""
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_LONGEST_WAIT_S = 30.0
+T = TypeVar("T")
 
 
 class VertexOptions(protocols.Options):
@@ -132,17 +141,17 @@ class VertexRunner:
         return str(mine[0].name) if mine else None
 
     def _listed(self, only: str | None) -> list[Any]:
-        config = {"page_size": 100, **({"filter": only} if only else {}), **self._patient}
+        config = {"page_size": 100, **({"filter": only} if only else {})}
 
         def pages() -> list[Any]:
-            page, found = self._sdk.tunings.list(config=config), []  # type: ignore[arg-type]
+            page, found = self._again(lambda: self._sdk.tunings.list(config=config)), []  # type: ignore[arg-type]
             while True:
                 if _is_empty(page):
                     raise ValueError("an empty answer is no list")
                 found += [job for job in page.page if job.name]
                 if not page.config.get("page_token"):
                     return found
-                page.next_page()
+                self._again(page.next_page)
 
         try:
             return self._calls.read(pages)
@@ -154,7 +163,7 @@ class VertexRunner:
     def poll(self, handle: Handle) -> Status:
         """The job's state and steps so far, and the model once it is done. Spends nothing."""
         name = jobs.resource(handle.provider_id)
-        found = self._calls.read(lambda: whole(self._sdk.tunings.get(name=name, config=self._patient), "name"))  # type: ignore[arg-type]
+        found = self._calls.read(lambda: whole(self._again(lambda: self._sdk.tunings.get(name=name)), "name"))
         state, total, tokens = jobs.state(found), jobs.number(jobs.stats(found), "tuning_step_count"), self._tokens(found)
         model = self._model(found, tokens) if state == "succeeded" else None
         return Status(
@@ -229,7 +238,7 @@ class VertexRunner:
         if base.startswith("projects/"):  # a model that was tuned before, to be tuned on
             return []
         try:
-            self._calls.read(lambda: self._sdk.models.count_tokens(model=base, contents="Hi", config=self._patient))  # type: ignore[arg-type]
+            self._calls.read(lambda: self._again(lambda: self._sdk.models.count_tokens(model=base, contents="Hi")))
         except NotThere as error:
             return [f"base {base!r}: {error}"] if base in str(error) else []  # else it is the question that is not known there
         except ProviderError as error:
@@ -291,11 +300,17 @@ class VertexRunner:
     def _place(self) -> str:
         return self.options.bucket or os.environ.get("GOOGLE_CLOUD_STORAGE_BUCKET", "")
 
-    @property
-    def _patient(self) -> dict[str, Any]:
-        """The configuration of reads: the SDK tries them again."""
-        retries = {"attempts": 5, "initial_delay": self.pause_s, "max_delay": 8.0, "jitter": self.pause_s}
-        return {"http_options": {"retry_options": retries}}
+    def _again(self, read: Callable[[], T]) -> T:
+        """What `read` returns, tried again where that may help; the SDK's own retries leave lost connections out."""
+        for turn in range(_AGAIN):
+            try:
+                return read()
+            except self._calls.errors as error:
+                wait = _after(error)
+                if wait is None:
+                    raise
+                time.sleep(max(wait, self.pause_s * 2**turn))
+        return read()
 
     @functools.cached_property
     def _bucket(self) -> Bucket:
@@ -307,18 +322,11 @@ class VertexRunner:
 
     @functools.cached_property
     def _calls(self) -> Calls:
-        import httpx
-        import requests
-        from google.api_core.exceptions import GoogleAPIError
-        from google.auth.exceptions import GoogleAuthError
-
-        errors = _package().errors
-        sdk_errors = (errors.APIError, GoogleAPIError, GoogleAuthError, httpx.HTTPError, requests.RequestException)
-        return Calls(sdk_errors, google.token(self.options.api_key_env), self.looks_s)
+        return Calls(_sdk_errors(), google.token(self.options.api_key_env), self.looks_s)
 
     @functools.cached_property
     def _sdk(self) -> genai.Client:
-        """The SDK's client, which sends everything once; `_patient` reads are tried again."""
+        """The SDK's client, which sends everything once; reads are tried again here."""
         url, version = google.versioned(google.address(self._location, self.options.base_url))
         made: genai.Client = _package().Client(
             vertexai=True,
@@ -333,6 +341,31 @@ class VertexRunner:
             },
         )
         return made
+
+
+def _lost_connections() -> tuple[type[Exception], ...]:
+    """What google-genai raises, over whichever of its two HTTP clients is installed, when no answer came."""
+    clients = [importlib.import_module(name) for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
+    return tuple(client.HTTPError for client in clients)
+
+
+def _sdk_errors() -> tuple[type[Exception], ...]:
+    genai = _package()
+    try:
+        import requests
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.exceptions import GoogleAuthError
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "vertex", _NAME) from error
+    return (genai.errors.APIError, GoogleAPIError, GoogleAuthError, requests.RequestException, *_lost_connections())
+
+
+def _after(error: Exception) -> float | None:
+    """Seconds before the same read may be tried again; None if that would not help."""
+    if not isinstance(error, _lost_connections()) and status_of(error) not in _PASSING:
+        return None
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    return min(_LONGEST_WAIT_S, hosted.number(headers.get("retry-after")) or 0.0)
 
 
 def _is_empty(page: Any) -> bool:
