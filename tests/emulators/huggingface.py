@@ -1,4 +1,4 @@
-"""The Hub, HF Jobs and Inference Endpoints on loopback, in the shapes that the official SDK sends and reads: nobody publishes a description.
+"""The Hub, HF Jobs and Inference Endpoints on loopback, in the shapes that the official SDK sends and reads: none are published.
 
 A job steps through `states` with every look at it and writes its repository when it completes; an endpoint steps through
 `endpoint_states`. Requests that the services would refuse, or that show a secret, are violations.
@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -70,13 +71,13 @@ class HuggingFaceEmulator(Emulator):
         yield "create_repo", "POST", "/api/repos/create", self.create_repo
         for kind, place in (("model", ""), ("dataset", "/datasets")):
             api = f"/api/{kind}s/{{space}}/{{name}}"
-            yield f"{kind}_info", "GET", api, lambda call, kind=kind: self.info(kind, call)
-            yield f"{kind}_info", "GET", f"{api}/revision/{{revision}}", lambda call, kind=kind: self.info(kind, call)
+            yield f"{kind}_info", "GET", api, partial(self.info, kind)
+            yield f"{kind}_info", "GET", f"{api}/revision/{{revision}}", partial(self.info, kind)
             yield "preupload", "POST", f"{api}/preupload/{{revision}}", self.preupload
-            yield "commit", "POST", f"{api}/commit/{{revision}}", lambda call, kind=kind: self.commit(kind, call)
+            yield "commit", "POST", f"{api}/commit/{{revision}}", partial(self.commit, kind)
             for method in ("HEAD", "GET"):
                 path = f"{place}/{{space}}/{{name}}/resolve/{{revision}}/{{path:.+}}"
-                yield f"{method.lower()}_file", method, path, lambda call, kind=kind: self.file(kind, call)
+                yield f"{method.lower()}_file", method, path, partial(self.file, kind)
         yield "auth_check", "GET", "/api/models/{space}/{name}/auth-check", lambda call: {}
 
     def _job_routes(self) -> Iterable[tuple[str, str, str, Route]]:
@@ -170,7 +171,7 @@ class HuggingFaceEmulator(Emulator):
         self.jobs[made] = {
             "id": made, "createdAt": AT, "startedAt": None, "finishedAt": None, "dockerImage": asked["dockerImage"], "spaceId": None,
             "command": asked["command"], "arguments": asked["arguments"], "environment": asked["environment"],
-            "secrets": {key: "" for key in asked.get("secrets", {})}, "flavor": asked["flavor"], "labels": asked.get("labels"),
+            "secrets": dict.fromkeys(asked.get("secrets", {}), ""), "flavor": asked["flavor"], "labels": asked.get("labels"),
             "status": {"stage": self.states[0], "message": None}, "durations": {"schedulingSecs": 5, "runningSecs": None, "totalSecs": 5},
             "owner": {"id": "1", "name": call.params["space"], "type": "user"}, "_step": 0, "_secrets": asked.get("secrets", {}),
         }  # fmt: skip

@@ -60,7 +60,7 @@ class Hub:
     def api(self) -> Any:
         """The SDK's client; address and token are given, since it reads the environment only when it is first imported."""
         sdk = package()
-        sdk.utils.disable_progress_bars()
+        importlib.import_module("huggingface_hub.utils").disable_progress_bars()
         return sdk.HfApi(endpoint=self.url, token=self.token)
 
     @functools.cached_property

@@ -51,9 +51,10 @@ STATES: dict[str, State] = {
     "DELETED": "cancelled",
 }
 _KEY, _KEY_ENV, _SCRIPT_ENV = "evalh_key", "EVALH_KEY", "EVALH_SCRIPT"
-_START = f'printf %s "${_SCRIPT_ENV}" | base64 -d | gunzip > /tmp/train.py && exec uv run /tmp/train.py "$@"'
+_START = f'cd "$(mktemp -d)" && printf %s "${_SCRIPT_ENV}" | base64 -d | gunzip > train.py && exec uv run train.py "$@"'
 _LINES = 5000
 """Most log lines that are read at a poll; the result has the whole curve."""
+_SHOWN = 5
 _LATE_S = 60.0
 """A finished job's result may show this much later."""
 _AN_HOUR = {"second": 3600, "minute": 60, "hour": 1}
@@ -86,8 +87,8 @@ class HfJobsRunner:
     def check(self, job: Job) -> list[str]:
         """Rows that cannot be learned from, and whether token, base and machine are there. Spends nothing."""
         problems = hosted.broken_rows("train", job.train, hosted.Limits()) + hosted.broken_rows("dev", job.dev, hosted.Limits(min_rows=0))
-        for split, rows in (("train", job.train), ("dev", job.dev)):
-            problems += [f"{split} row {n}: has no turn before its answer" for n, row in enumerate(rows, 1) if len(row) == 1][:5]
+        for split, chats in (("train", job.train), ("dev", job.dev)):
+            problems += [f"{split} row {n}: has no turn before its answer" for n, chat in enumerate(chats, 1) if len(chat) == 1][:_SHOWN]
         try:
             return problems + self._check_account() + self._check_base(job.base) + self._check_machine()
         except (ConfigError, ProviderError) as error:

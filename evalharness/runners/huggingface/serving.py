@@ -32,6 +32,8 @@ WAITS_S = (2.0, 5.0, 10.0)
 """Pauses between looks at an endpoint that starts; the last one stays."""
 GONE_S = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Pauses before looks at an endpoint that was deleted."""
+_MISSES = 3
+"""Looks in a row that do not show a new endpoint before it counts as gone."""
 _NAME = 32
 """Most letters of an endpoint's name."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -127,12 +129,15 @@ class Endpoints:
 
     def _awaited(self, name: str) -> Any:
         """The endpoint once it runs; one that fails, or takes too long, is deleted."""
-        end, looks = time.monotonic() + self._settings.ready_timeout_s, 0
-        woken = False
+        end, looks, misses, woken = time.monotonic() + self._settings.ready_timeout_s, 0, 0, False
         while True:
-            found = self.find(name)
-            if found is None:
+            time.sleep(self._waits_s[min(looks, len(self._waits_s)) - 1] if looks else 0.0)
+            looks, found = looks + 1, self.find(name)
+            misses = misses + 1 if found is None else 0
+            if misses >= _MISSES:
                 raise ProviderError(f"the endpoint {name} was deleted while it started")
+            if found is None:
+                continue  # what is new may be shown with a delay
             state = str(getattr(found.status, "value", found.status))
             if state == "running" and found.url:
                 return found
@@ -141,8 +146,6 @@ class Endpoints:
             if state in _ASLEEP and not woken:
                 self._hub.read(self._there(lambda: self._hub.api.resume_inference_endpoint(name, namespace=self._space)))
                 woken = True
-            time.sleep(self._waits_s[min(looks, len(self._waits_s) - 1)])
-            looks += 1
 
     def _give_up(self, name: str, found: Any, state: str) -> None:
         status = found.raw.get("status") if isinstance(found.raw, dict) else None
