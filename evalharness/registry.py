@@ -24,6 +24,8 @@ Kind = Literal["runners", "models", "metrics"]
 
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "runners": {
+        "autotrain": "evalharness.runners.huggingface:AutoTrainRunner",
+        "hf_jobs": "evalharness.runners.huggingface:HfJobsRunner",
         "lora": "evalharness.runners.lora:LoraRunner",
         "openai": "evalharness.runners.openai:OpenAIRunner",
         "rehearsal": "evalharness.runners.rehearsal:RehearsalRunner",
