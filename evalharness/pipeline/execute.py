@@ -25,7 +25,7 @@ from evalharness.ids import ulid
 from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
-from evalharness.pipeline.generating import Ask, Desk, Tally, generate, score_missing, wanted
+from evalharness.pipeline.generating import Ask, Desk, Tally, generate, missing, score_missing
 from evalharness.pipeline.judging import judge
 from evalharness.pipeline.locks import only_one
 from evalharness.pipeline.plan import Plan
@@ -144,7 +144,7 @@ async def _hosted(work: _Work, entry: Entry) -> None:
     asks = _asks(work, entry, trained)
     wait = Event("generate", entry.label, text="another evalh is at it; waiting for its end")
     async with only_one(training.job.workdir, "serving", lambda: work.emit(wait)):
-        if any([await asyncio.to_thread(wanted, ask, store) for ask in asks]):
+        if any([await asyncio.to_thread(missing, ask, store) for ask in asks]):
             await _guard(work, [entry.label], _ask_served(work, training, trained, asks))
             return
         await _guard(work, [entry.label], asyncio.to_thread(release_left, training, store))
@@ -281,9 +281,8 @@ def _begin(plan: Plan, store: Store, run_id: str) -> None:
 
 def _metric_row(label: str, metric: Metric) -> MetricRow:
     identity = metric.identity()
-    return MetricRow(
-        metric_id(metric), str(identity.get("name", metric.name)), metric.version, identity, metric.higher_is_better, metric.range, metric.kind, label
-    )  # fmt: skip
+    name, kind = str(identity.get("name", metric.name)), metric.kind
+    return MetricRow(metric_id(metric), name, metric.version, identity, metric.higher_is_better, metric.range, kind, label)
 
 
 def _versions() -> dict[str, str]:

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import overload
 
 from evalharness.errors import BudgetExceeded
 from evalharness.ids import digest
@@ -37,13 +39,35 @@ class Ask:
     by_the_hour: bool = False
     """The model is paid for by the hour: its answers cost nothing more."""
 
-    def requests(self) -> Iterator[tuple[Request, Sample]]:
-        """Every request of this arm on this data set, in data order."""
+    def places(self) -> Iterator[tuple[str, Sample, int]]:
+        """(output id, sample, repeat) of everything this arm is to answer, in data order."""
         for sample in self.dataset.samples:
-            messages = render(self.prompt, sample, self.examples)
             for repeat in range(self.repeats):
-                key = output_id(self.arm.arm_id, sample.id, repeat)
-                yield Request(key, sample.id, messages, self.arm.sampling, self.adapter, repeat), sample
+                yield output_id(self.arm.arm_id, sample.id, repeat), sample, repeat
+
+    def request(self, key: str, sample: Sample, repeat: int) -> Request:
+        """One request, rendered."""
+        return Request(key, sample.id, render(self.prompt, sample, self.examples), self.arm.sampling, self.adapter, repeat)
+
+
+class Requests(Sequence[Request]):
+    """What is to be asked, rendered when it is looked at: thousands of long prompts are never in memory together."""
+
+    def __init__(self, open_: Sequence[tuple[Ask, str, Sample, int]]) -> None:
+        self._open = open_
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> Requests: ...
+    def __getitem__(self, index: int | slice) -> Request | Requests:
+        if isinstance(index, slice):
+            return Requests(self._open[index])
+        ask, key, sample, repeat = self._open[index]
+        return ask.request(key, sample, repeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +106,11 @@ def output_id(arm_id: str, sample_id: str, repeat: int) -> str:
     return digest([arm_id, sample_id, repeat])
 
 
-def wanted(ask: Ask, store: Store) -> list[tuple[Request, Sample]]:
-    """The requests whose outputs are not stored, or are stored as errors, which are tried again."""
+def missing(ask: Ask, store: Store) -> list[tuple[Ask, str, Sample, int]]:
+    """What is not stored yet, or is stored as an error, which is tried again."""
     known = store.known_outputs([ask.arm.arm_id])
     good = {key for key, output in known.items() if output.finish != "error"}
-    return [(request, sample) for request, sample in ask.requests() if request.output_id not in good]
+    return [(ask, key, sample, repeat) for key, sample, repeat in ask.places() if key not in good]
 
 
 async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) -> Tally:
@@ -96,36 +120,36 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
     Requests that the budget has no room for are not sent; the tally says so.
     """
     tally = Tally()
-    open_requests: dict[str, tuple[Ask, Request, Sample]] = {}
+    to_ask: list[tuple[Ask, str, Sample, int]] = []
     done: dict[str, list[int]] = {}
     for ask in asks:
-        missing = await asyncio.to_thread(wanted, ask, desk.store)
+        rows = await asyncio.to_thread(missing, ask, desk.store)
         total = len(ask.dataset) * ask.repeats
-        tally.kept += total - len(missing)
-        done[_name(ask)] = [total - len(missing), total]
-        open_requests |= {request.output_id: (ask, request, sample) for request, sample in missing}
-        emit(Event("generate", ask.label, total - len(missing), total))
-    wanted_now = len(open_requests)
-    if open_requests:
+        tally.kept += total - len(rows)
+        done[_name(ask)] = [total - len(rows), total]
+        to_ask += rows
+        emit(Event("generate", ask.label, total - len(rows), total))
+    waiting = {key: (ask, sample, repeat) for ask, key, sample, repeat in to_ask}  # two labels may be one arm
+    if waiting:
         _bind(model, asks)
         rounds = _Rounds(model, desk.budget, by_the_hour=all(ask.by_the_hour for ask in asks))
-        async with aclosing(rounds.replies([request for _, request, _ in open_requests.values()])) as replies:
+        requests = Requests([(ask, key, sample, repeat) for key, (ask, sample, repeat) in waiting.items()])
+        async with aclosing(rounds.replies(requests)) as replies:
             async for reply in replies:
-                found = open_requests.pop(reply.output_id, None)
+                found = waiting.pop(reply.output_id, None)
                 if found is None:
                     continue  # a second reply to the same request: the first one is stored
+                tally.asked += 1
                 _take(reply, *found, desk, tally)
                 counts = done[_name(found[0])]
                 counts[0] += 1
                 emit(Event("generate", found[0].label, counts[0], counts[1]))
-        unsent = {request.output_id for request in rounds.unsent}
-        for key, found in open_requests.items():
-            if key in unsent:
+        for key, found in waiting.items():
+            if key in rounds.unsent:
                 tally.stopped[found[0].label] = rounds.why
             else:
+                tally.asked += 1
                 _take(Reply(key, None, "error", error="the model gave no reply"), *found, desk, tally)
-        wanted_now -= len(unsent)
-    tally.asked = wanted_now
     await asyncio.to_thread(desk.writer.flush)
     for ask in asks:
         tally.scored += await asyncio.to_thread(score_missing, ask, desk, emit)
@@ -137,29 +161,31 @@ class _Rounds:
 
     def __init__(self, model: Model, budget: Budget, *, by_the_hour: bool) -> None:
         self._model, self._budget, self._by_the_hour = model, budget, by_the_hour
-        self.unsent: Sequence[Request] = ()
+        self.unsent: frozenset[str] = frozenset()
         self.why = ""
 
     async def replies(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
-        """Every reply; afterwards `unsent` holds what the budget had no room for, and `why` says so."""
+        """Every reply; afterwards `unsent` holds the ids that the budget had no room for, and `why` says so."""
         while requests:
-            costs = [self._cost(request) for request in requests]
-            n = max(1, self._budget.fitting(costs))
+            costs = {request.output_id: self._cost(request) for request in requests} if self._budget.cap is not None else {}
+            n = max(1, self._budget.fitting(list(costs.values()))) if costs else len(requests)
+            worst = dict(islice(costs.items(), n))
             try:
-                async with self._budget.when_free("the next answer", _total(costs[:n])) as reserved:
-                    worst = dict(zip((request.output_id for request in requests[:n]), costs, strict=False))
-                    async with aclosing(self._model.generate(requests[:n])) as replies:
-                        async for reply in replies:
-                            expected = worst.pop(reply.output_id, None) if reply.error is None else None
-                            reserved.spend((expected if reply.cost_usd is None else reply.cost_usd) or 0.0)
-                            yield reply
+                async with (
+                    self._budget.when_free("the next answer", _total(list(worst.values()))) as reserved,
+                    aclosing(self._model.generate(requests[:n])) as replies,
+                ):
+                    async for reply in replies:
+                        expected = worst.pop(reply.output_id, None) if reply.error is None else None
+                        reserved.spend((expected if reply.cost_usd is None else reply.cost_usd) or 0.0)
+                        yield reply
             except BudgetExceeded as error:
-                self.unsent, self.why = requests, str(error)
+                self.unsent, self.why = frozenset(request.output_id for request in requests), str(error)
                 return
             requests = requests[n:]
 
     def _cost(self, request: Request) -> float | None:
-        return 0.0 if self._by_the_hour or self._budget.cap is None else self._model.estimate(request)
+        return 0.0 if self._by_the_hour else self._model.estimate(request)
 
 
 def _total(costs: Sequence[float | None]) -> float | None:
@@ -178,8 +204,8 @@ def _bind(model: Model, asks: Sequence[Ask]) -> None:
         bind([sample for ask in asks for sample in ask.dataset.samples])
 
 
-def _take(reply: Reply, ask: Ask, request: Request, sample: Sample, desk: Desk, tally: Tally) -> None:
-    output = Output(reply.output_id, ask.arm.arm_id, ask.dataset.id, sample.id, request.repeat, reply, desk.run_id)
+def _take(reply: Reply, ask: Ask, sample: Sample, repeat: int, desk: Desk, tally: Tally) -> None:
+    output = Output(reply.output_id, ask.arm.arm_id, ask.dataset.id, sample.id, repeat, reply, desk.run_id)
     desk.writer.put(output)
     for score in desk.scorer.score(sample, output):
         desk.writer.put(score)

@@ -54,6 +54,11 @@ class Case:
         return self.output.reply.error is None and self.output.reply.text is not None
 
     @property
+    def open(self) -> bool:
+        """Whether asking again can help: both texts are there."""
+        return self.answered and (self.other is None or self.other.reply.text is not None)
+
+    @property
     def question(self) -> Question:
         """What the metric is asked."""
         return Question(self.key, self.sample, self.output.reply, None if self.other is None else self.other.reply)
@@ -107,7 +112,10 @@ async def judge(
         for label, kin in relatives(metric, asks, bases or {}).items():
             emit(Event("score", name, kind="warning", text=f"{kin} as {label}: judges favour their own kind, so check it with labels"))
         try:
-            await _Session(name, metric, desk, emit, done).hold(asks, rehearse=rehearse)
+            try:
+                await _Session(name, metric, desk, emit, done).hold(asks, rehearse=rehearse)
+            finally:
+                await metric.close()
         except StoreError:
             raise
         except EvalhError as error:
@@ -115,9 +123,7 @@ async def judge(
         except Exception as error:  # a metric is anybody's code; the traceback goes to the log, the reason to the report
             log.exception("%s failed", name)
             done.failures[name] = f"{type(error).__name__}: {error}"
-        finally:
-            await metric.close()
-            await asyncio.to_thread(desk.writer.flush)
+        await asyncio.to_thread(desk.writer.flush)
         if name in done.failures:
             emit(Event("score", name, kind="warning", text=done.failures[name]))
     return done
@@ -223,7 +229,7 @@ async def _rehearsed(metric: Metric, questions: Sequence[Question]) -> AsyncGene
 
 
 def cases(metric: AskingMetric, asks: Sequence[Ask], store: Store) -> Iterator[Case]:
-    """What has no score yet, or one that is an error; failed outputs only if they have none.
+    """What has no score yet, or an error that asking again may mend.
 
     In pairs every output meets the other arm's of the same sample and repeat, also the other arm's own ones (a tie for
     free, so that both arms of a comparison have scores). An output without a counterpart is left out. Raises RunError
@@ -245,5 +251,5 @@ def cases(metric: AskingMetric, asks: Sequence[Ask], store: Store) -> Iterator[C
             if output.sample_id not in samples or (metric.against is not None and other is None):
                 continue
             case = Case.of(key, samples[output.sample_id], output, other)
-            if case.key not in known or (known[case.key] is not None and case.answered):
+            if case.key not in known or (known[case.key] is not None and case.open):
                 yield case

@@ -62,7 +62,7 @@ def plan_judging(name: str, metric: AskingMetric, arms: Sequence[Expected], stor
         for (sample_id, repeat), (sample, output) in _expected(arm, store, "x").items():
             other = others[sample_id, repeat][1] if others else None
             case = Case.of(metric_id(metric), sample, output, other)
-            if case.answered and (case.key not in known or known[case.key] is not None):
+            if case.open and (case.key not in known or known[case.key] is not None):
                 questions.append(case.question)
     warnings = tuple(f"{kin} as {label}" for label, kin in relatives(metric, there, bases).items())
     return JudgePlan(name, len(questions), metric.calls(len(questions)), metric.estimate(questions), warnings)

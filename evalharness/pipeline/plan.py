@@ -14,7 +14,7 @@ from pathlib import Path
 from evalharness.data import Splits, load
 from evalharness.errors import ConfigError, Problem
 from evalharness.pipeline.entries import Entry, entries
-from evalharness.pipeline.generating import Ask, wanted
+from evalharness.pipeline.generating import Ask, Requests, missing
 from evalharness.pipeline.judging_plan import Expected, JudgePlan, plan_judging
 from evalharness.pipeline.scoring import asks_a_model
 from evalharness.pipeline.training import Training, finished
@@ -142,15 +142,15 @@ def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) ->
             by_the_hour = entry.training.runner.hourly(TrainedModel(entry.training.job.base, None, {})) != 0.0
             return ArmPlan(entry.label, entry.role, total, None, 0, entry.local, 0.0 if entry.local or by_the_hour else None)
     ask = Ask(entry.label, entry.arm(trained), test, entry.prompt, entry.examples, repeats=loaded.suite.repeats)
-    missing = wanted(ask, store)
-    characters = sum(len(message.content) for request, _ in missing for message in request.messages)
-    return ArmPlan(entry.label, entry.role, total, len(missing), characters, entry.local, _usd(entry, [request for request, _ in missing]))
+    requests = Requests(missing(ask, store))
+    characters = sum(len(message.content) for request in requests for message in request.messages)
+    return ArmPlan(entry.label, entry.role, total, len(requests), characters, entry.local, _usd(entry, requests))
 
 
-def _usd(entry: Entry, missing: Sequence[Request]) -> float | None:
-    if entry.local or not missing:
+def _usd(entry: Entry, requests: Sequence[Request]) -> float | None:
+    if entry.local or not requests:
         return 0.0
-    costs = [None if entry.model is None else entry.model.estimate(request) for request in missing]
+    costs = [None if entry.model is None else entry.model.estimate(request) for request in requests]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if len(known) == len(costs) else None
 
