@@ -10,6 +10,7 @@ sample id) or pass `ids`. NaN rows are missing outputs and count as outcomes.
     items_needed, chance_to_pass    planning by exact enumeration; visible_difference, schedule (four looks)
     ppi_evidence, labelled_evidence judge opinions corrected by human labels (PPI++), as evidence for all of the above
     cohen_kappa, krippendorff_alpha agreement of annotators
+    length_controlled               win rates of pairs that length does not buy
 
 >>> round(tango(150, 86, 1600).low, 4)
 0.0214
@@ -30,7 +31,8 @@ from evalharness.stats.corrected import Normal, ppi, ppi_evidence
 from evalharness.stats.decisions import Contender, Decision, decide, pick_on_dev
 from evalharness.stats.gates import MOST_MISSING, Check, Checked, Gated, gate, gate_rule
 from evalharness.stats.interval import Evidence, Finish, Interval
-from evalharness.stats.labelled import Labelled, labelled_evidence
+from evalharness.stats.labelled import Labelled, labelled_evidence, within
+from evalharness.stats.length import length_controlled
 from evalharness.stats.looks import Look, obrien_fleming, schedule
 from evalharness.stats.means import StudentT, mean_evidence, paired_t, sign_flip, t_interval
 from evalharness.stats.multiple import benjamini_hochberg, bonferroni, bonferroni_level, holm
@@ -105,6 +107,7 @@ __all__ = [
     "krippendorff_alpha",
     "labelled_evidence",
     "leaderboards",
+    "length_controlled",
     "mcnemar",
     "mcnemar_midp",
     "mean_chance_to_pass",
@@ -129,4 +132,5 @@ __all__ = [
     "visible_difference",
     "visible_mean_difference",
     "wilson",
+    "within",
 ]

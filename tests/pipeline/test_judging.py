@@ -16,6 +16,9 @@ from evalharness.pipeline.outlook import outlook
 from evalharness.pipeline.scoring import metric_id
 from evalharness.reading import load_suite
 from evalharness.records import Score
+from evalharness.verdict import gate
+from evalharness.verdict.view import load
+from tests import tiny
 from tests.emulators.judge import Faults, JudgeService, Script
 from tests.pipeline.conftest import Workspace
 
@@ -177,6 +180,9 @@ def test_a_reference_that_failed_on_an_item_is_an_error_there(court: Court) -> N
     assert court.asked() == 2 * (N - 1)
     score = court.scores("tuned")[0]
     assert (score.value, score.error) == (None, "the answer of base, to compare with, has no text")
+    assert court.plan().nothing_to_do or court.plan().arms[0].to_do  # recorded failures are read again, nobody is asked
+    assert court.run().tally.scored <= 2
+    assert court.asked() == 0
 
 
 def test_a_reference_that_has_no_answers_is_told(court: Court) -> None:
@@ -314,8 +320,80 @@ class Broken(Forgetful):
 """
 
 
+FIXED = """
+from evalharness.protocols import Options
+from evalharness.records import Reply
+
+
+class Fixed:
+    "A model that is handed a list, as every model is promised, and always gives the same verdict."
+    Options = Options
+    local = True
+    pool = "fixed"
+
+    def __init__(self, options):
+        pass
+
+    def identity(self):
+        return {"model": "fixed-1"}
+
+    def estimate(self, request):
+        return 0.0
+
+    async def generate(self, requests):
+        for request in requests[: len(requests)]:
+            yield Reply(request.output_id, '{"reason": "It is fine.", "score": 4}', "stop")
+
+    async def close(self):
+        pass
+"""
+
+
+def test_any_model_can_judge_also_one_in_the_workspace(court: Court) -> None:
+    court.write("fixed.py", FIXED)
+    court.write("rubrics/right.md", "Is {{ output }} right?")
+    judges = "{judge: {model: fixed.py:Fixed, rubric: rubrics/right.md}}, {judge: {model: rehearsal, rubric: 'Right?', name: echo}}"
+    court.suite(SUITE.replace("METRICS", f"[exact_match, {judges}]"))
+    result = court.run()
+    assert court.values("tuned") == [4.0] * N
+    assert "every one of 24 questions failed" in result.failures["metric echo"]  # it says a word, never a verdict
+
+
+@pytest.mark.slow
+def test_a_model_on_this_machine_can_judge(court: Court) -> None:
+    tiny.make(court.root / "tiny")
+    judges = "{judge: {model: {local: {name: %s, device: cpu}}, rubric: 'Right?', max_tokens: 16}}" % (court.root / "tiny")
+    court.suite(SUITE.replace("METRICS", f"[exact_match, {judges}]"))
+    result = court.run()
+    scores = court.scores("tuned")
+    assert "every one of 24 questions failed" in result.failures["metric judge"]  # it babbles
+    assert all(score.value is None and read_why(score.why or "")[0].tries == 2 for score in scores)
+    assert len(scores) == N
+
+
 def test_events_are_small(court: Court) -> None:
     court.run()
     scored = [event for event in court.events if event.stage == "score"]
     assert all(isinstance(event, Event) for event in scored)
     assert {event.label for event in scored if event.label == "judge"} == {"judge"}
+
+
+def test_pairs_have_verdicts_like_any_metric(court: Court) -> None:
+    gate_yaml = "gate: {against: base, rules: [{metric: judge, margin: 0.05}]}\n"
+    court.use("rubric: 'Which?', against: base", more=gate_yaml)
+    court.run()
+    run = court.store.latest_run()
+    assert run is not None
+    view = load(court.store, run.run_id, court.root)
+    assert (view.missing("base", "judge"), view.missing("tuned", "judge")) == (0.0, 0.0)
+    found = gate(view)
+    assert found.outcome == "PASS"
+    assert found.evidence["candidates"][0]["checks"][0]["difference"]["value"] == pytest.approx(0.5)
+    court.script.faults = Faults(garbage=1.0)
+    court.answers("tuned", [f"another {i} q=1.0" for i in range(N)])
+    court.run()
+    run = court.store.latest_run()
+    assert run is not None
+    view = load(court.store, run.run_id, court.root)
+    assert view.missing("tuned", "judge") == 1.0
+    assert gate(view).outcome == "INVALID"
