@@ -63,6 +63,8 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "cost": "evalharness.metrics.measures:Cost",
         "latency": "evalharness.metrics.measures:Latency",
         "length": "evalharness.metrics.measures:Length",
+        "embedding_similarity": "evalharness.metrics.embedding:EmbeddingSimilarity",
+        "ragas": "evalharness.metrics.ragas_metric:Ragas",
     },
 }
 
