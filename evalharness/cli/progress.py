@@ -61,14 +61,24 @@ class _Lines:
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str], float] = {}
+        self._first: dict[tuple[str, str], tuple[float, int]] = {}
 
     def show(self, event: Event) -> None:
         key, now = (event.stage, event.label), time.monotonic()
+        self._first.setdefault(key, (now, event.done))
         complete = event.total is not None and event.done >= event.total
         due = now - self._last.get(key, -LINE_EVERY_S) >= LINE_EVERY_S
         if event.kind != "progress" or complete or due:
             self._last[key] = now
-            print(_said(event), file=sys.stderr, flush=True)
+            print(_said(event) + self._eta(key, event, now), file=sys.stderr, flush=True)
+
+    def _eta(self, key: tuple[str, str], event: Event, now: float) -> str:
+        """How long it will still take at the speed so far, from a few seconds on."""
+        began, done = self._first[key]
+        if event.kind != "progress" or event.total is None or not done < event.done < event.total or now - began < LINE_EVERY_S:
+            return ""
+        left = (now - began) * (event.total - event.done) / (event.done - done)
+        return f"  {left / 60:.0f} min left" if left >= 90 else f"  {left:.0f} s left"
 
 
 def _said(event: Event) -> str:
