@@ -25,6 +25,7 @@ from evalharness.metrics.judge.votes import by_judge, combine, flips, why
 from evalharness.protocols import AskingMetric, Metric, Opinion, Options, Question
 from evalharness.records import Message, Reply, Request, Sample
 from tests.emulators.judge import Faults, JudgeService
+from tests.emulators.openai import OpenAIEmulator
 
 Say = Callable[[Request, int], str | Reply | None]
 PRICES = {"usd_per_million_input_tokens": 1.0, "usd_per_million_output_tokens": 2.0}
@@ -160,7 +161,7 @@ def test_wrong_options_say_what_is_wrong(options: dict[str, Any], said: str) -> 
     ("options", "said"),
     [
         ({"rubric": "{% if %}", "model": "openai/a"}, "the template has an error in line 1"),
-        ({"rubric": "gone.md", "model": "openai/a"}, "there is no file gone.md"),
+        ({"rubric": "gone.md", "model": "openai/a"}, "rubric: there is no file gone.md"),
         ({"rubric": "x", "model": "opnai/a"}, "Did you mean 'openai'"),
         ({"rubric": "x", "model": {"openai": {"name": "a", "speed": 3}}}, "openai.speed"),
         ({"rubric": "x", "panel": ["openai/a", {"openai": {"name": "a"}}]}, "twice"),
@@ -471,6 +472,14 @@ def test_kinship_is_told() -> None:
 def service() -> Iterator[JudgeService]:
     with JudgeService(Faults(garbage=0.1, refusals=0.05)) as made:
         yield made
+
+
+def test_requests_keep_to_the_published_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    with OpenAIEmulator(answer=lambda messages, model: verdict("pass")) as service:  # fails on leaving if one did not
+        monkeypatch.setenv("OPENAI_API_KEY", service.key)
+        made = Judge(JudgeOptions(model={"openai": {"name": "gpt-x-mini", "base_url": service.url}}, rubric="x", scale="pass_fail"))
+        assert ask(made, [question("q", "x")])["q"].stats == (1.0,)
+        assert service.calls[0].body["response_format"]["json_schema"]["strict"] is True
 
 
 def test_over_the_wire(service: JudgeService) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from evalharness import protocols
+from evalharness.errors import ConfigError
 from evalharness.prompts import Prompt, read_prompt, variables
 from evalharness.spec import Use
 
@@ -63,7 +65,10 @@ class JudgeOptions(protocols.Options):
     @classmethod
     def _is_read(cls, value: str, info: ValidationInfo) -> str:
         """The text of the rubric: a metric's identity must not depend on a file's name."""
-        return read_prompt(value, _root_of(info.context)).text
+        try:
+            return read_prompt(value, _root_of(info.context)).text
+        except ConfigError as error:
+            raise ConfigError([replace(each, key=each.key or "rubric") for each in error.problems]) from None
 
     @field_validator("scale", mode="before")
     @classmethod
