@@ -118,6 +118,44 @@ def outspoken(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A folder with train and dev rows."""
+    for split, chosen in (("train", ROWS), ("dev", ROWS[:5])):
+        lines = [json.dumps({"messages": [message.as_dict() for message in row]}) for row in chosen]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the script's packages warn of their own future; none of it is ours
+def test_without_a_hub_everything_stays_in_a_folder(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, out = tiny.make(rows / "tiny"), rows / "out"
+    words = ["--model_name_or_path", str(base), "--dataset_name", str(rows), "--output_dir", str(out), "--lora_r", "4"]
+    words += ["--eval_steps", "2", "--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "1"]
+
+    def run(*more: str) -> dict[str, Any]:
+        train.main([*words, *more])
+        found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return found
+
+    stopped = run("--num_train_epochs", "9", "--learning_rate", "30", "--early_stopping_patience", "1")["done"]
+    assert stopped["steps"] < 54
+    assert stopped["best_step"] < stopped["steps"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["files"]["adapter_model.safetensors"]["size"] == (out / "adapter_model.safetensors").stat().st_size
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+
+    assert run("--max_steps", "2", "--learning_rate", "0") == {
+        "error": "invalid candidate: the adapter changes nothing. Raise learning_rate or epochs",
+        "again": False,
+    }
+    (rows / "dev.jsonl").unlink()
+    plain = run("--max_steps", "3", "--learning_rate", "0.01", "--lora_target_modules", "q_proj", "v_proj")["done"]
+    assert (plain["steps"], plain["best_step"], plain["best_dev_loss"], plain["tokens"] > 0) == (3, 3, None, True)
+    assert json.loads((out / "adapter_config.json").read_text())["target_modules"] == ["q_proj", "v_proj"]
+
+
 @pytest.mark.slow
 def test_a_whole_job_learns_and_its_adapter_answers_here(service: HuggingFaceEmulator, tmp_path: Path) -> None:
     base = outspoken(tmp_path / "tiny")
@@ -140,7 +178,9 @@ def test_a_whole_job_learns_and_its_adapter_answers_here(service: HuggingFaceEmu
     assert status.model is not None
     assert status.points == running.points  # the log and the metrics file say the same
     devs = [point.dev_loss for point in status.points if point.dev_loss is not None]
-    assert min(devs) < 0.2 < 2 < devs[0]
+    first = status.points[0].train_loss
+    assert first is not None
+    assert min(devs) < 0.2 < 2 < first
     facts = status.model.facts
     assert facts["best_dev_loss"] == min(devs)
     assert (facts["rows"], facts["truncated_rows"], facts["steps"]) == (24, 0, 24)

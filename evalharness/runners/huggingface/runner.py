@@ -31,9 +31,9 @@ from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Point, State, Status, TrainedModel
 from evalharness.runners import hosted
 from evalharness.runners.buying import LOOKS_S, NotThere
-from evalharness.runners.huggingface import results
 from evalharness.runners.huggingface.hub import HUB, Hub
 from evalharness.runners.huggingface.options import AutoTrainOptions, HfJobsOptions
+from evalharness.runners.huggingface.results import fetch, points_in, said_at_the_end
 from evalharness.runners.huggingface.serving import GONE_S, WAITS_S, Endpoints
 
 log = logging.getLogger("evalh")
@@ -199,7 +199,7 @@ class HfJobsRunner:
         return handle
 
     def _finished(self, found: Any, repo: str, workdir: Path, seconds: float | None, cost: float | None) -> Status:
-        result = results.fetch(self._hub, repo, workdir)
+        result = fetch(self._hub, repo, workdir)
         if result is None and _just_now(found):
             return Status("running", "its result is being written", seconds=seconds, cost_usd=cost)
         if result is None:
@@ -219,7 +219,7 @@ class HfJobsRunner:
 
     def _curve(self, handle: Handle, lines: list[str]) -> tuple[tuple[Point, ...], int | None]:
         before, total = self._points.get(handle.provider_id, ((), None))
-        points, said = results.points_in(lines)
+        points, said = points_in(lines)
         self._points[handle.provider_id] = hosted.merged([*before, *points]), said or total
         return self._points[handle.provider_id]
 
@@ -327,7 +327,7 @@ def _just_now(found: Any) -> bool:
 
 def _ended(status: Status, found: Any, lines: list[str]) -> Status:
     """The status of a job that failed or was stopped, with the reason."""
-    said, again = results.said_at_the_end(lines)
+    said, again = said_at_the_end(lines)
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     error = said or found.status.message or last or f"the job was {status.detail}"
     return Status(
