@@ -43,7 +43,7 @@ log = logging.getLogger("evalh")
 
 SIZES = {1: "ONE", 2: "TWO", 4: "FOUR", 8: "EIGHT", 16: "SIXTEEN", 32: "THIRTY_TWO"}
 USUAL_EPOCHS = 20
-"""What the service's guide recommends for fewer than a thousand short rows, and the most it may choose where it is left to choose."""
+"""What is assumed where the service is left to choose, which it does by the number of rows: on the dear side, for budgets to hold."""
 _NAME = "the runner 'vertex'"
 _AGAIN = 4
 """So often a read is tried after the first time."""
@@ -189,7 +189,7 @@ class VertexRunner:
                 raise ProviderError(f"job {handle.provider_id} could not be cancelled: {self._calls.said(error)}") from None
 
     def estimate(self, job: Job) -> float | None:
-        """Tokens counted from the rows, times the passes (20 where the service chooses), times the price of the base."""
+        """Tokens counted from the rows, times the passes (20 if the service is to choose), times the price of the base."""
         return self._price(job.base).of_training(hosted.tokens(job.train) * (self.options.epoch_count or USUAL_EPOCHS))
 
     def hourly(self, model: TrainedModel) -> float | None:
