@@ -14,8 +14,10 @@ wrong one of its reference's length, so that failing never pays: an empty line a
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric as Library
 
 BATCH = 10_000
+REMEMBERED = 4096
+"""Items whose references BLEU keeps counted: every arm is scored on the same ones."""
 Tokenizer = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"]
 
 
@@ -65,9 +69,14 @@ class Sacrebleu:
 
     def _stats(self, text: str, targets: Sequence[str]) -> tuple[float, ...]:
         library = self._library
-        references = library._extract_reference_info([library._preprocess_segment(target) for target in targets])
-        found = library._compute_segment_statistics(library._preprocess_segment(text), references)
+        found = library._compute_segment_statistics(library._preprocess_segment(text), self._references(tuple(targets)))
         return tuple(map(float, found))
+
+    def _references(self, targets: tuple[str, ...]) -> dict[str, Any]:
+        """What the library counts in the references before it sees an answer."""
+        library = self._library
+        found: dict[str, Any] = library._extract_reference_info([library._preprocess_segment(target) for target in targets])
+        return found
 
 
 class BleuOptions(protocols.Options):
@@ -98,6 +107,7 @@ class Bleu(Sacrebleu):
             self._library = self._bleu = BLEU(force=True, **self.options.model_dump())
         except (ImportError, RuntimeError) as error:
             raise ConfigError(f"bleu: the tokenizer {self.options.tokenize!r} cannot start: {' '.join(str(error).split())}") from None
+        self._references = lru_cache(REMEMBERED)(super()._references)  # type: ignore[method-assign]
 
     def score_many(self, samples: Sequence[Sample], replies: Sequence[Reply]) -> Floats:
         """(n, 2 + 2·order) statistics: sacrebleu's tokens, counted many answers at a time."""
@@ -175,6 +185,7 @@ class Chrf(Sacrebleu):
 
         self.options: ChrfOptions = options or ChrfOptions()
         self._library = CHRF(**self.options.model_dump())
+        vars(self._library)["_get_match_statistics"] = _matches  # over the class's own
 
     def failed(self, sample: Sample) -> tuple[float, ...]:
         """No match in as many n-grams as the longest target has: both recall and precision suffer."""
@@ -196,6 +207,16 @@ class Chrf(Sacrebleu):
             orders = np.maximum(both.sum(axis=-1), 1)
             precision, recall = (np.where(both, part, 0.0).sum(axis=-1) / orders for part in (precision, recall))
             return 100 * _f_score(precision, recall, factor, 0.0)
+
+
+def _matches(answer: Counter[Any], reference: Counter[Any]) -> list[int]:
+    """CHRF._get_match_statistics in two thirds of its time: how many n-grams of the answer, of the reference, of both."""
+    matched, find = 0, reference.get
+    for ngram, count in answer.items():
+        other = find(ngram)
+        if other is not None:
+            matched += count if count < other else other
+    return [answer.total() if reference else 0, reference.total(), matched]
 
 
 def _f_score(precision: Floats, recall: Floats, factor: float, otherwise: float) -> Floats:

@@ -77,7 +77,8 @@ FROM outputs o JOIN samples s ON s.sample_id = o.sample_id WHERE s.dataset_id = 
 """
 _SCORES = """
 SELECT o.block, s.position, o.repeat, (list_position($2::VARCHAR[], c.metric_id) - 1)::INTEGER AS metric,
-    c.value, c.error IS NULL AS fine, CASE WHEN c.error IS NULL THEN c.stats ELSE [] END AS stats
+    coalesce(c.value, 'nan'::DOUBLE) AS value, (c.error IS NULL)::TINYINT AS fine,
+    CASE WHEN c.error IS NULL THEN c.stats ELSE [] END AS stats
 FROM scores c JOIN outputs o ON o.block = c.block AND o.output_id = c.output_id JOIN samples s ON s.sample_id = o.sample_id
 WHERE s.dataset_id = $1 AND list_contains($2::VARCHAR[], c.metric_id) AND {where}
 """
@@ -103,52 +104,85 @@ def _tables(
     known = list(dict.fromkeys(arm_ids))
     for arm_id, block in blocks.items():
         row_of[block] = known.index(arm_id)
-    at, values = _cells(outputs, row_of)
+    at = _cells(outputs, row_of)
     repeats = int(at[2].max(initial=0)) + 1
     outcomes = np.zeros((len(known), len(samples), repeats), np.int8)
-    outcomes[at] = values("outcome")
+    outcomes[at] = _numbers(outputs, "outcome", np.int8)
     order = np.array([known.index(arm_id) for arm_id in arm_ids], np.int64)  # two labels may name one arm
     clusters, slices = _clusters([row[1] for row in samples]), _slices([row[2] for row in samples])
-    tables = {}
+    tables, found = {}, _Scores.of(scores, row_of)
     for number, metric_id in enumerate(metric_ids):
-        stats, finished, failed = _metric(scores, number, row_of, outcomes.shape)
+        stats, finished, failed = _metric(found, number, outcomes.shape)
         ids = tuple(row[0] for row in samples)
         parts = (stats[order], finished[order], outcomes[order], failed[order])
         tables[metric_id] = ScoreTable(metric_id, arm_ids, ids, *parts, clusters, slices)
     return tables
 
 
-def _cells(table: pa.Table, row_of: npt.NDArray[np.int64]) -> tuple[Any, Any]:
-    """The (arm, position, repeat) index of every row, and a reader of its other columns."""
+def _numbers(table: pa.Table, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """A column without nulls as its chunks lie in memory. pyarrow's own to_numpy imports pandas first, if there is one."""
+    import numpy as np
 
-    def column(name: str) -> Any:
-        return table.column(name).to_numpy()
+    parts = [
+        np.frombuffer(chunk.buffers()[1], kind)[chunk.offset : chunk.offset + len(chunk)]
+        for chunk in table.column(name).chunks
+        if len(chunk)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, kind)
 
-    return (row_of[column("block")], column("position"), column("repeat")), column
+
+def _cells(table: pa.Table, row_of: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+    """The (arm, position, repeat) index of every row."""
+    import numpy as np
+
+    return (row_of[_numbers(table, "block", np.int32)], _numbers(table, "position", np.int32), _numbers(table, "repeat", np.int32))
 
 
-def _metric(
-    scores: pa.Table, number: int, row_of: npt.NDArray[np.int64], shape: tuple[int, ...]
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scores:
+    """The rows of the score query: where each belongs, its metric's number, its value and its statistics in `flat`."""
+
+    at: tuple[npt.NDArray[np.int64], ...]
+    metric: npt.NDArray[np.int32]
+    value: Floats
+    fine: npt.NDArray[np.bool_]
+    flat: Floats
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(table: pa.Table, row_of: npt.NDArray[np.int64]) -> _Scores:
+        import numpy as np
+
+        flats, lengths = [np.empty(0)], [np.empty(0, np.int64)]
+        for chunk in table.column("stats").chunks:
+            offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+            if len(chunk):
+                flats.append(np.frombuffer(chunk.values.buffers()[1], np.float64)[chunk.values.offset :][offsets[0] : offsets[-1]])
+                lengths.append(np.diff(offsets).astype(np.int64))
+        sizes = np.concatenate(lengths)
+        fine = _numbers(table, "fine", np.int8).astype(np.bool_)
+        values = np.where(fine, _numbers(table, "value", np.float64), np.nan)
+        metric = _numbers(table, "metric", np.int32)
+        return _Scores(_cells(table, row_of), metric, values, fine, np.concatenate(flats), np.cumsum(sizes) - sizes, sizes)
+
+
+def _metric(scores: _Scores, number: int, shape: tuple[int, ...]) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     """Statistics, values and failures of the metric with this number, spread over arms × samples × repeats."""
     import numpy as np
-    import pyarrow.compute as pc
 
-    mine = scores.filter(pc.equal(scores.column("metric"), number))
-    at, column = _cells(mine, row_of)
-    lists = mine.column("stats").combine_chunks()
-    lengths = np.diff(lists.offsets.to_numpy())
-    flat = lists.flatten().to_numpy()
+    mine = np.flatnonzero(scores.metric == number)
+    at = tuple(index[mine] for index in scores.at)
+    lengths, starts = scores.lengths[mine], scores.starts[mine]
     stats = np.full((*shape, int(lengths.max(initial=1))), np.nan)
-    if len(lengths) and (lengths == lengths[0]).all():  # as good as always; the way below took five times as long
-        stats[at] = flat.reshape(len(lengths), -1)
+    if len(lengths) and (lengths == lengths[0]).all():  # as good as always; the way below takes five times as long
+        stats[at] = scores.flat[starts[:, None] + np.arange(lengths[0])]
     else:
         row = np.repeat(np.arange(len(lengths)), lengths)
-        k = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        stats[at[0][row], at[1][row], at[2][row], k] = flat
+        k = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        stats[at[0][row], at[1][row], at[2][row], k] = scores.flat[starts[row] + k]
     values, failed = np.full(shape, np.nan), np.zeros(shape, np.bool_)
-    values[at] = np.where(column("fine"), column("value").astype(np.float64), np.nan)
-    failed[at] = ~column("fine")
+    values[at], failed[at] = scores.value[mine], ~scores.fine[mine]
     return stats, values, failed
 
 
