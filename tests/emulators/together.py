@@ -63,7 +63,7 @@ class TogetherEmulator(Emulator):
         }  # fmt: skip
         self.archive = b""
         self.shows_suffix = True
-        self.models = [BASE]
+        self.models = [BASE, f"{BASE}-Reference"]
 
     def routes(self) -> Iterable[tuple[str, str, str, Route]]:
         return [
@@ -96,7 +96,7 @@ class TogetherEmulator(Emulator):
 
     def v1_routes(self) -> Iterable[tuple[str, str, str, Route]]:
         return [
-            ("hardware", "GET", "/v1/hardware", lambda call: {"object": "list", "data": [v1_hardware(*one) for one in V1_HARDWARE]}),
+            ("hardware", "GET", "/v1/hardware", self.hardware),
             ("create_v1", "POST", "/v1/endpoints", self.create_v1),
             ("list_v1", "GET", "/v1/endpoints", self.list_v1),
             ("v1", "GET", "/v1/endpoints/{id}", lambda call: self.advance(self.known(self.deployments, call))),
@@ -304,6 +304,11 @@ class TogetherEmulator(Emulator):
 
     def shown(self, found: Json) -> Json:
         return {name: value for name, value in found.items() if not name.startswith("_")}
+
+    def hardware(self, call: Incoming) -> Json:
+        if call.query.get("model", "").endswith("-Reference"):
+            raise refusal(404, f"No hardware for {call.query['model']}")
+        return {"object": "list", "data": [v1_hardware(*one) for one in V1_HARDWARE]}
 
     def create_v1(self, call: Incoming) -> Json:
         asked = call.json

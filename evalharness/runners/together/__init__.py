@@ -178,6 +178,8 @@ class TogetherRunner:
             known = self._service.optional(lambda sdk: sdk.get("/v1/fine-tunes/models/supported", cast_to=object)).get("models")
             unknown = isinstance(known, list) and job.base not in known  # a service without limits may still train it
             return [f"base {job.base!r}: {error}"] if unknown else []
+        if self.options.serve.where == "endpoint" and not self._dedicated.takes(job.base):
+            log.warning("base %r: Together trains it, and offers no hardware to serve it on. Set serve: {where: local}", job.base)
         return beyond(self.options, limits, job)
 
     def _estimate(self, job: Job) -> float | None:

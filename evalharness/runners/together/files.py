@@ -34,26 +34,24 @@ def upload(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
 
     Raises Refused with the service's report for rows it cannot use, ProviderError.
     """
-    return _processed(service, put(service, job, split), split)
-
-
-def put(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
-    """The id of the file with these rows, not waiting until the service has checked them."""
     content = Path(job.workdir) / f"{split}.jsonl"
     name = hosted.write_rows(getattr(job, split), content)
     named = content.with_name(name)  # the SDK uploads a file under its own name
     content.replace(named)
+    sent: list[str] = []
 
     def there() -> str | None:
         files = service.items(lambda sdk: sdk.files.list())
         return next((str(file["id"]) for file in files if _is_whole(file, name, named.stat().st_size)), None)
 
-    found = there()
-    if found is None:
-        return service.calls.buy(lambda: _send(service.patient, named), there)
-    if look(service, found).get("processing_status") == "PENDING":
+    def send() -> str:
+        sent.append(_send(service.patient, named))
+        return sent[0]
+
+    found = there() or service.calls.buy(send, there)
+    if found not in sent and look(service, found).get("processing_status") == "PENDING":
         _ask_for_check(service, found)
-    return found
+    return _processed(service, found, split)
 
 
 def _ask_for_check(service: Service, file: str) -> None:
@@ -88,6 +86,8 @@ def _send(sdk: Together, path: Path) -> str:
         said = reason.get("message") if isinstance(reason, dict) else reason
         error.message = str(said) if error.status_code == 401 and said else error.message.partition(", headers:")[0]
         raise
+    except AssertionError:  # how the SDK says that its last answer was a web page
+        raise ValueError("a web page or half an answer came") from None
 
 
 def _processed(service: Service, file: str, split: str) -> str:

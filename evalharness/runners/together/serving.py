@@ -132,6 +132,15 @@ class Dedicated:
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_S)
 
+    def takes(self, base: str) -> bool:
+        """False if the service lists hardware, and says that there is none for models of this base."""
+        ask = self._service.calls.read
+        try:
+            ask(lambda: self._service.sdk.get("/v1/hardware", cast_to=object, options={"params": {"model": base}}))
+        except NotThere:
+            return not self._service.optional_items(lambda sdk: sdk.get("/v1/hardware", cast_to=object))
+        return True
+
     def hourly(self, model: TrainedModel) -> float | None:
         """Dollars an hour, by the first API that knows."""
         for api in self._apis:
