@@ -507,9 +507,24 @@ def test_check_finds_a_wrong_base_bucket_or_place(service: VertexEmulator, job: 
     assert not service.storage.objects
 
 
-def test_a_service_without_token_counts_is_not_asked_for_them(service: VertexEmulator, job: Job) -> None:
-    service.fail("count", Fault(404, "404: Not Found", content_type="text/plain"))
+UNKNOWN = {
+    "bare": Fault(404, "404: Not Found", content_type="text/plain"),
+    "with its path": fault(404, "no route /v1beta1/publishers/google/models/gemini-2.5-flash:countTokens"),
+    "method": fault(405, "Method Not Allowed"),
+    "not implemented": fault(501, "not here"),
+}
+
+
+@pytest.mark.parametrize("broken", UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_a_service_that_counts_no_tokens_may_have_the_base(service: VertexEmulator, job: Job, broken: Fault) -> None:
+    service.fail("count", broken)
     assert runner().check(job) == []
+
+
+def test_a_service_that_is_not_there_is_said(service: VertexEmulator, job: Job) -> None:
+    (problem,) = runner(base_url="http://127.0.0.1:9").check(job)
+    assert problem.startswith("base 'gemini-2.5-flash': ")
+    assert "refused" in problem
 
 
 def test_a_wrong_token_is_said_without_it(service: VertexEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from evalharness import google, protocols
-from evalharness.buying import LOOKS_S, Calls, NotThere, status_of, whole
+from evalharness.buying import LOOKS_S, Calls, status_of, whole
 from evalharness.errors import ConfigError, MissingExtra, Problem, ProviderError
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Status, TrainedModel
@@ -238,11 +238,11 @@ class VertexRunner:
         if base.startswith("projects/"):  # a model that was tuned before, to be tuned on
             return []
         try:
-            self._calls.read(lambda: self._again(lambda: self._sdk.models.count_tokens(model=base, contents="Hi")))
-        except NotThere as error:
-            return [f"base {base!r}: {error}"] if base in str(error) else []  # else it is the question that is not known there
-        except ProviderError as error:
-            return [f"base {base!r}: {error}"]
+            self._again(lambda: self._sdk.models.count_tokens(model=base, contents="Hi"))
+        except self._calls.errors as error:
+            said = self._calls.said(error)
+            if not _is_about_the_question(status_of(error), said, base):
+                return [f"base {base!r}: {said}"]
         return []
 
     def _upload(self, job: Job, split: Literal["train", "dev"]) -> str:
@@ -358,6 +358,11 @@ def _sdk_errors() -> tuple[type[Exception], ...]:
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "vertex", _NAME) from error
     return (genai.errors.APIError, GoogleAPIError, GoogleAuthError, requests.RequestException, *_lost_connections())
+
+
+def _is_about_the_question(status: int | None, said: str, base: str) -> bool:
+    """The service does not know how to count tokens, which says nothing of the base; a missing base is named in the answer."""
+    return status in (405, 501) or (status in (400, 404) and (base not in said or "countTokens" in said))
 
 
 def _after(error: Exception) -> float | None:
