@@ -144,6 +144,10 @@ class Emulator:
         """(name, method, path below the base URL, function)."""
         raise NotImplementedError
 
+    def described(self, path: str) -> tuple[str | None, str]:
+        """The description of a path and the server URL it names; a service with several says which."""
+        return self.description, self.server
+
     def fail(self, route: str, *faults: Fault) -> None:
         """The next calls of a route get these faults, one each."""
         self.faults[route].extend(faults)
@@ -239,9 +243,10 @@ class Emulator:
         self.calls.append(Call(name, request.method, request.path_qs, json.loads(body) if is_json else None, status))
 
     def _check(self, request: web.Request, body: bytes, response: web.Response) -> None:
-        if not self._checked or response.status == 401 or (api := _api(self.description)) is None:
+        description, server = self.described(request.path)
+        if not self._checked or response.status == 401 or (api := _api(description)) is None:
             return
-        parts = urlsplit(self.server)
+        parts = urlsplit(server)
         query: Any = list(request.query.items())
         seen = MockRequest(
             f"{parts.scheme}://{parts.netloc}",

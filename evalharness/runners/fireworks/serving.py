@@ -1,0 +1,290 @@
+"""Deployments for scoring a tuned model: named by the intent key, made once, released always.
+
+    live-merge   the tuned model is deployed itself
+    addon        its base is deployed, and the tuned model's adapter is loaded onto it
+
+A deployment that was deleted may keep its name for a while; so each key has a few names, used one after another.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evalharness.errors import ProviderError
+from evalharness.ids import digest
+from evalharness.prices import price
+from evalharness.records import TrainedModel
+from evalharness.runners.buying import NotThere
+from evalharness.runners.fireworks import jobs
+from evalharness.runners.fireworks.service import Json, Service, last, plain
+
+if TYPE_CHECKING:
+    from fireworks import Fireworks
+
+log = logging.getLogger("evalh")
+
+RELEASE_S = 300.0
+"""Seconds in which the service must let go of what is released."""
+WAKE_S = 300.0
+"""Seconds that a deployment scaled to zero is given for its first replica; requests wake it, too."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+_NAMES = 3
+_MISSES = 3
+"""Looks in a row that do not show a new deployment before it counts as gone."""
+_GOING = frozenset({"DELETING", "DELETED"})
+_CHECKPOINTS = "/checkpoints/"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An open deployment: its full name, the model name that requests use, and its price if it is known."""
+
+    resource: str
+    model: str
+    usd_per_hour: float | None = None
+
+
+class Deployments:
+    """Those of one account."""
+
+    def __init__(self, service: Service, pause_s: float = FIRST_PAUSE_S) -> None:
+        self._service, self._serve, self._pause_s = service, service.options.serve, pause_s
+
+    def find(self, key: str) -> Json | None:
+        """The deployment made for this key that is not being deleted, whatever else its state."""
+        for name in self._names(key):
+            found = self._look(name)
+            if found is not None and jobs.word(found) not in _GOING:
+                return {**found, "name": name}
+        return None
+
+    def served(self, key: str) -> Served | None:
+        """What is open for this key, ready or not."""
+        found = self.find(key)
+        return None if found is None else self._served(found, str(found.get("baseModel") or ""))
+
+    def serve(self, model: TrainedModel, key: str) -> Served:
+        """The deployment of this key once it answers. Raises ProviderError with nothing left open, or with what `find` finds."""
+        tuned = self._tuned(model)
+        found = self.find(key)
+        name = str(found["name"]) if found else self._create(key, tuned if self._serve.mode == "live-merge" else self._base(model, tuned))
+        try:
+            ready = self._ready(name)
+            if found is not None and ready.get("replicaCount") == 0:
+                self._wake(name)
+            if self._wears(ready, tuned):
+                self._load(tuned, name)
+        except _Failed as error:
+            self.release(name)
+            raise ProviderError(f"its deployment did not start, and is released: {error}") from None
+        return self._served(ready, tuned)
+
+    def release(self, resource: str) -> None:
+        """Unload its adapters and delete it; returns once it is gone or certainly going. Raises ProviderError if it may still run."""
+        end, pause, hard = time.monotonic() + RELEASE_S, self._pause_s, True
+        while (found := self._look(resource)) is not None and jobs.word(found) not in _GOING:
+            if found.get("enableAddons"):
+                self._unload(resource)
+            said = self._delete(resource, hard)
+            if (found := self._look(resource)) is None or jobs.word(found) in _GOING:
+                return
+            if time.monotonic() > end:
+                raise ProviderError(f"{resource} does not end, and may still run and cost money: {said or jobs.word(found).lower()}")
+            hard = not hard
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+
+    def hourly(self) -> float | None:
+        """Dollars an hour of what `serve` would make, all its replicas running."""
+        return self._price(self._serve.accelerator_type, self._serve.accelerator_count)
+
+    def _names(self, key: str) -> Iterator[str]:
+        name = f"accounts/{self._service.account}/deployments/{jobs.named(key)}"
+        yield from (name if number == 1 else f"{name}-{number}" for number in range(1, _NAMES + 1))
+
+    def _look(self, resource: str) -> Json | None:
+        account, deployment = _parts(resource)
+        try:
+            return self._service.read(lambda sdk: sdk.deployments.get(deployment, account_id=account))
+        except NotThere:
+            return None
+
+    def _create(self, key: str, base: str) -> str:
+        name = next((name for name in self._names(key) if self._look(name) is None), None)
+        if name is None:
+            raise ProviderError(f"the deployments of {jobs.named(key)} are still being deleted. Run again later")
+        account, deployment = _parts(name)
+        asked = self._asked(base)
+
+        def create(sdk: Fireworks) -> object:
+            return sdk.deployments.create(account_id=account, deployment_id=deployment, **asked)
+
+        return self._service.buy(create, name, lambda: str(found["name"]) if (found := self.find(key)) else None)
+
+    def _asked(self, base: str) -> dict[str, Any]:
+        chosen = self._serve
+        asked: dict[str, Any] = {
+            "base_model": base,
+            "display_name": "evalh: scoring a tuned model",
+            "min_replica_count": chosen.min_replicas,
+            "max_replica_count": chosen.max_replicas,
+            "autoscaling_policy": {"scale_to_zero_window": f"{chosen.scale_to_zero_window_s}s"},
+        }
+        if chosen.accelerator_type is not None:
+            asked |= {"accelerator_type": chosen.accelerator_type, "accelerator_count": chosen.accelerator_count}
+        else:
+            asked["deployment_shape"] = chosen.deployment_shape or "default"
+        if chosen.precision is not None:
+            asked["precision"] = chosen.precision
+        return {**asked, "enable_addons": True} if chosen.mode == "addon" else asked
+
+    def _ready(self, name: str) -> Json:
+        """The deployment once it is ready. Raises _Failed."""
+        end, pause, misses = time.monotonic() + self._serve.ready_timeout_s, self._pause_s, 0
+        while True:
+            found = self._look(name)
+            misses = misses + 1 if found is None else 0
+            state = jobs.word(found or {})
+            if found is not None and state == "READY":
+                return {**found, "name": name}
+            if state in _GOING or misses >= _MISSES:
+                raise ProviderError(f"the deployment {last(name)} was deleted while it started")
+            if state == "FAILED":
+                raise _Failed(jobs.reason(found or {}))
+            if time.monotonic() > end:
+                raise _Failed(f"it is still {state.lower() or 'not shown'}")
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+
+    def _wake(self, name: str) -> None:
+        """Bring back the replica that an idle deployment has lost, and wait for it a while."""
+        account, deployment = _parts(name)
+        count = max(1, self._serve.min_replicas)
+        try:
+            self._service.calls.read(lambda: self._service.sdk.deployments.scale(deployment, account_id=account, replica_count=count))
+        except ProviderError as error:
+            log.info("%s scaled to zero, and is woken by its first request: %s", last(name), error)
+            return
+        end, pause = time.monotonic() + WAKE_S, self._pause_s
+        while time.monotonic() < end and (self._look(name) or {}).get("replicaCount") == 0:
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+
+    def _wears(self, found: Json, tuned: str) -> bool:
+        """Whether the deployment is one of the base; what was opened before may be of the other mode."""
+        deployed = last(str(found.get("baseModel") or ""))
+        return deployed != last(tuned) if deployed else self._serve.mode == "addon"
+
+    def _load(self, tuned: str, name: str) -> None:
+        """Let the deployment wear the adapter; returns once it does. Raises _Failed."""
+        account, _ = _parts(name)
+        if self._loaded(tuned, name) is None:
+            load = functools.partial(_load_adapter, account=account, model=tuned, deployment=name)
+            try:
+                self._service.buy(load, tuned, lambda: tuned if self._loaded(tuned, name) is not None else None)
+            except ProviderError as error:
+                raise _Failed(str(error)) from None
+        end, pause = time.monotonic() + self._serve.ready_timeout_s, self._pause_s
+        while (state := jobs.word(found := self._loaded(tuned, name) or {"state": "UNDEPLOYING"})) != "DEPLOYED":
+            if state in ("", "UPDATING"):
+                return
+            if state == "UNDEPLOYING" or time.monotonic() > end:
+                raise _Failed(f"its adapter: {jobs.reason(found)}")
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+
+    def _loaded(self, tuned: str, name: str) -> Json | None:
+        """The adapter on the deployment, loaded or on its way."""
+        return next((one for one in self._adapters(name) if last(str(one.get("model"))) == last(tuned)), None)
+
+    def _adapters(self, name: str) -> list[Json]:
+        found = self._service.items(f"/v1/accounts/{_parts(name)[0]}/deployedModels", "deployedModels")
+        return [one for one in found if last(str(one.get("deployment"))) == last(name)]
+
+    def _unload(self, name: str) -> None:
+        """Take the adapters off. One that stays is no harm: it goes with the deployment, and costs nothing."""
+        try:
+            for one in self._adapters(name):
+                unload = functools.partial(self._service.sdk.lora.unload, last(str(one.get("name"))), account_id=_parts(name)[0])
+                self._service.calls.optional(unload, None)
+        except ProviderError as error:
+            log.info("%s: its adapter stays loaded until it is deleted: %s", last(name), error)
+
+    def _delete(self, name: str, hard: bool) -> str:
+        """Ask for its end, at once and although it was just used; what is said against it, empty if nothing."""
+        account, deployment = _parts(name)
+        delete = functools.partial(self._service.sdk.deployments.delete, deployment, account_id=account, ignore_checks=True)
+        try:
+            self._service.calls.optional((lambda: delete(hard=True)) if hard else delete, None)
+        except ProviderError as error:
+            return str(error)
+        return ""
+
+    def _base(self, model: TrainedModel, tuned: str) -> str:
+        """The model that the adapter was trained on. Raises ProviderError if nobody says."""
+        if known := str(model.facts.get("base") or ""):
+            return known
+        details = self._model(tuned).get("peftDetails")
+        if isinstance(details, dict) and details.get("baseModel"):
+            return str(details["baseModel"])
+        raise ProviderError(f"the base of {tuned} is not known, so that its adapter cannot be loaded. Set serve.mode: live-merge")
+
+    def _model(self, name: str) -> Json:
+        account, model = _parts(name)
+        return self._service.optional(lambda sdk: sdk.models.get(model, account_id=account))
+
+    def _tuned(self, model: TrainedModel) -> str:
+        """The tuned model's full name; a checkpoint is made a model first."""
+        name = model.model.removeprefix("fireworks/")
+        return self._promoted(name, str(model.facts.get("base") or "")) if _CHECKPOINTS in name else name
+
+    def _promoted(self, checkpoint: str, base: str) -> str:
+        """The model made of a checkpoint, found by its name or made once. It costs nothing until it is deployed."""
+        name = f"accounts/{_parts(checkpoint)[0]}/models/evalh-{digest([checkpoint])}"
+        asked = {"output_model": name, "base_model": base, "async_promotion": True}
+
+        def promote(sdk: Fireworks) -> object:
+            return sdk.post(f"/v1/{checkpoint}:promote", cast_to=object, body=asked)
+
+        if not self._model(name):
+            self._service.buy(promote, name, lambda: name if self._model(name) else None)
+        end, pause = time.monotonic() + self._serve.ready_timeout_s, self._pause_s
+        while (found := self._model(name)).get("state") in (None, "UPLOADING"):
+            if found and "state" not in found:
+                break
+            if time.monotonic() > end:
+                raise ProviderError(f"the checkpoint {last(checkpoint)} is not a model yet. Run again: it is not promoted twice")
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+        return name
+
+    def _served(self, found: Json, tuned: str) -> Served:
+        resource = str(found["name"])
+        count = found.get("acceleratorCount")
+        paid = self._price(found.get("acceleratorType") or self._serve.accelerator_type, count or self._serve.accelerator_count)
+        return Served(resource, f"{tuned}#{resource}", paid)
+
+    def _price(self, accelerator: object, count: object) -> float | None:
+        """Dollars an hour for all replicas that may run: the user's own price of one, or the book's of its accelerators."""
+        if (own := price("fireworks", "", self._service.options.prices).usd_per_hour) is not None:
+            return own * self._serve.max_replicas
+        known = price("fireworks", str(accelerator)).usd_per_hour
+        return known * count * self._serve.max_replicas if known is not None and isinstance(count, int) else None
+
+
+class _Failed(Exception):
+    """A deployment that will not answer."""
+
+
+def _load_adapter(sdk: Fireworks, account: str, model: str, deployment: str) -> object:
+    return plain(sdk.lora.load(account_id=account, model=model, deployment=deployment))
+
+
+def _parts(resource: str) -> tuple[str, str]:
+    """The account, and the id at the end."""
+    return resource.split("/")[1], last(resource)
