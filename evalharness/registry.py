@@ -25,6 +25,7 @@ Kind = Literal["runners", "models", "metrics"]
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "runners": {
         "autotrain": "evalharness.runners.huggingface:AutoTrainRunner",
+        "fireworks": "evalharness.runners.fireworks:FireworksRunner",
         "hf_jobs": "evalharness.runners.huggingface:HfJobsRunner",
         "lora": "evalharness.runners.lora:LoraRunner",
         "openai": "evalharness.runners.openai:OpenAIRunner",
