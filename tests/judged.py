@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -137,21 +137,31 @@ class Trial:
     def text(self, arm: int, item: int) -> str:
         """What an arm answered: nothing in it tells the arm."""
         word = "good" if self.right[arm, item] else "bad"
-        return f"reply {digest([self.seed, 0 if self.equal_text[item] else arm, item])[:8]} {word}"
+        name = (item * 7919 + (0 if self.equal_text[item] else arm) * 104_729 + self.seed * 15_485_863) * 2_654_435_761 % 2**32
+        return f"reply {name:08x} {word}"
 
 
 def judged_view(trial: Trial, judge: StyleJudge | None = None, **options: Any) -> View:
     """The trial without a store; label it with `labelled`."""
     judge = judge or StyleJudge()
-    arms = {"few-shot": trial.opinions[0].tolist(), "tuned": trial.opinions[1].tolist()}
-    clusters = [i // trial.clusters for i in range(trial.n)] if trial.clusters else None
-    view = made_view(arms, clusters=clusters, gate={"rules": [{"metric": "exact_match", "margin": 0.02}]}, **options)
+    view = _unjudged(trial.n, trial.clusters) if not options else made_view(_zeros(trial.n), **options)
     row = MetricRow("j", judge.name, "1", {}, True, judge.range, judge.kind, judge.name)
-    table = replace(view.tables["exact_match"], metric_id="j")
+    values = trial.opinions[:, :, None].copy()
+    table = replace(view.tables["exact_match"], metric_id="j", values=values, stats=values[..., None], failed=values > 9)
     view = replace(view, measures={judge.name: Measure(row, judge)}, tables={judge.name: table})
     vars(view)["_answers"] = _answers(trial, view)
     vars(view)["store"] = _Memory(view.store.path)
     return view
+
+
+def _zeros(n: int) -> dict[str, list[float | None]]:
+    return {"few-shot": [0.0] * n, "tuned": [0.0] * n}
+
+
+@lru_cache(maxsize=4)
+def _unjudged(n: int, clusters: int) -> View:
+    """The same items for all trials of a size: making thousands of them is what takes time."""
+    return made_view(_zeros(n), clusters=[i // clusters for i in range(n)] if clusters else None)
 
 
 def _answers(trial: Trial, view: View) -> dict[str, Answers]:

@@ -111,26 +111,30 @@ def _order(view: View, metric: str, arms: Sequence[str]) -> Iterator[tuple[int, 
     shown = [*arms, *([found.against] if found.against is not None else [])]
     answered = np.logical_and.reduce([found.arms[arm].answered for arm in shown])
     same = found.same(shown) if len(shown) > 1 else np.zeros(view.n, np.bool_)
-    chance = np.array([_uniform(view.seed, found.question, sample_id) for sample_id in view.ids])
+    chance = np.array([_two_uniform(view.seed, found.question, sample_id) for sample_id in view.ids]).T
     judged = np.array([found.arms[arm].judged for arm in arms])
     gap = judged[1:].mean(axis=0) - judged[0] if len(arms) > 1 else judged[0]
     keys = np.full(view.n, np.inf)
     for layer, rate in ((answered & ~same, 1.0), (answered & same, SAME_AS_OFTEN)):
-        keys[layer] = _spread(gap[layer], judged.mean(axis=0)[layer], chance[layer]) / rate
-    for item in np.lexsort((chance, keys)):
+        keys[layer] = _spread(gap[layer], judged.mean(axis=0)[layer], *chance[:, layer]) / rate
+    for item in np.lexsort((chance[0], keys)):
         if answered[item]:
             repeat = int(_uniform(view.seed, found.question, view.ids[item], "repeat") * view.repeats)
             yield int(item), repeat
 
 
-def _spread(gap: Floats, mean: Floats, chance: Floats) -> Floats:
-    """(n,) keys in 0..1 in whose order any beginning has its share of every bin, and every item the same chance."""
+def _spread(gap: Floats, mean: Floats, chance: Floats, other_chance: Floats) -> Floats:
+    """(n,) keys in 0..1 in whose order any beginning has its share of every bin, and every item the same chance.
+
+    Which of equal items fall into the lower bin is drawn apart from the order within a bin: drawn as one, the few that
+    fill a bin up would always come first in it.
+    """
     n = len(gap)
     keys = np.zeros(n)
-    ranked = np.lexsort((chance, mean, gap))
-    for number, members in enumerate(np.array_split(ranked, min(BINS, max(1, n // 5)))):
+    ranked = np.lexsort((other_chance, mean, gap))
+    for members in np.array_split(ranked, min(BINS, max(1, n // 5))):
         by_chance = members[np.argsort(chance[members])]
-        offset = (number * 0.618034) % 1.0
+        offset = (chance[members].sum() * 1e6) % 1.0  # drawn, too: a fixed one would let some bins come first in every draw
         keys[by_chance] = (np.arange(len(members)) + offset) / max(1, len(members))
     return keys
 
@@ -152,6 +156,12 @@ def _asks(view: View, metric: str, item: int, repeat: int, arms: Sequence[str]) 
         who = frozenset(read.annotator for arm in sharing for read in found.arms[arm].reads if (read.item, read.repeat) == (item, repeat))
         turned = other is not None and _uniform(view.seed, key, "turned") < 0.5
         yield Ask(key, view.ids[item], outputs, sharing[0], repeat, beside, turned, who)
+
+
+def _two_uniform(*parts: object) -> tuple[float, float]:
+    """Two independent draws from one hash."""
+    drawn = int(digest(list(parts)), 16)
+    return (drawn >> 48) / 16**12, (drawn & (1 << 48) - 1) / 16**12
 
 
 def _uniform(*parts: object) -> float:

@@ -17,6 +17,7 @@ from evalharness.report.details import Details, estimate
 from evalharness.report.model import Cell, Counts, DatasetHead, MetricHead, Report, Row, RunHead, TrainingFacts, Usage
 from evalharness.store import ERROR, MISSING, TRUNCATED, Store, Training
 from evalharness.verdict import Verdict, View, confidence_of, decide, gate, level_of, load, reference_of
+from evalharness.verdict.agreeing import summary
 from evalharness.verdict.evidence import gains, scores
 from evalharness.verdict.records import plain
 from evalharness.verdict.view import Contender
@@ -214,7 +215,8 @@ def _whole(value: object) -> int | None:
 def _metric_head(view: View, label: str) -> MetricHead:
     measure = view.measures[label]
     row = measure.row
-    return MetricHead(label, row.kind, row.higher_is_better, row.range, measure.signature, measure.problem)
+    human = summary(view, label) if measure.ready else None
+    return MetricHead(label, row.kind, row.higher_is_better, row.range, measure.signature, measure.problem, human)
 
 
 def _run_head(view: View) -> RunHead:

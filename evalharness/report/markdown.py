@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import evalharness.report.figures as figures
+import evalharness.report.people as people
 from evalharness.report.model import Cell, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import for_markdown
 from evalharness.verdict.wording import percent, several
@@ -68,7 +69,10 @@ def _leaderboard(report: Report, metric: MetricHead) -> str:
             rows.append([*line, unit.gain(cell.gain.value), ends, SIGNS[figures.reading(cell)]])
     label = for_markdown(metric.label) + ("" if metric.higher_is_better else " (lower is better)")
     against = f"against {for_markdown(report.reference)}"
-    return _table([label, "score", percent(report.confidence), against, percent(report.level), ""], rows) if rows else ""
+    if not rows:
+        return ""
+    table = _table([label, "score", percent(report.confidence), against, percent(report.level), ""], rows)
+    return "\n\n".join([table, *("\n".join(f"- {for_markdown(line)}" for line in told) for told in [people.lines(metric.human)] if told)])
 
 
 def _slices(report: Report, metric: MetricHead) -> str:

@@ -107,7 +107,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MetricHead:
-    """A metric as the columns name it. `problem` says why its values are missing or old."""
+    """A metric as the columns name it. `problem` says why its values are missing or old.
+
+    `human` is what people's labels say of it (`verdict.agreeing.summary`), None where it asks nobody and nobody labelled.
+    """
 
     label: str
     kind: str
@@ -115,6 +118,7 @@ class MetricHead:
     range: tuple[float, float]
     signature: str
     problem: str | None = None
+    human: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 import evalharness.report.figures as figures
+import evalharness.report.people as people
 from evalharness.report.model import Cell, Estimate, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import plain, shortened, visible
 from evalharness.verdict.wording import percent, several
@@ -45,6 +46,7 @@ class render:
         for metric in report.metrics:
             if any(row.cell(metric.label) for row in report.rows):
                 yield _leaderboard(report, metric, layout)
+                yield from (Padding(plain(line, "dim"), (0, 0, 0, 2)) for line in people.lines(metric.human))
                 yield ""
         yield _outcomes(report, width)
         yield from _section(f"Slices by {visible(report.ranked_by)}, at {percent(report.level)} each", _slices(report, width))

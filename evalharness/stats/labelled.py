@@ -21,15 +21,16 @@ Without known values, strata and clusters it is `ppi_evidence`, number by number
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from evalharness.stats.interval import Floats, Interval, alpha_of, by_unit
+from evalharness.stats.interval import Evidence, Floats, Interval, alpha_of, by_unit
 from evalharness.stats.means import StudentT
+from evalharness.stats.rates import Wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,13 @@ class Labelled:
     """Evidence on a mean from human labels and judge opinions; `labels` items are labelled, `sampling` is the part of
     se² that more labels make smaller (the rest is that of the items themselves)."""
 
-    inner: StudentT
+    inner: Evidence
     labels: int
     sampling: float
     strength: float
     """λ: 0 if the labels alone say it, 1 if the judge's opinion counts in full."""
+    plain: float
+    """The mean of the labels as they are."""
 
     @property
     def estimate(self) -> float:
@@ -76,6 +79,56 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretched:
+    """Evidence on a share, stretched to a score between `low` and `low` + `width`."""
+
+    inner: Wilson
+    low: float
+    width: float
+    method: str
+
+    @property
+    def estimate(self) -> float:
+        return self.low + self.width * self.inner.estimate
+
+    @property
+    def se(self) -> float:
+        return self.width * self.inner.se
+
+    @property
+    def units(self) -> int:
+        return self.inner.units
+
+    def interval(self, level: float) -> Interval:
+        found = self.inner.interval(level)
+        low, high = (self.low + self.width * end for end in (found.low, found.high))
+        return Interval(self.estimate, low, high, self.method, level)
+
+    def p_below(self, x: float) -> float:
+        return self.inner.p_below((x - self.low) / self.width)
+
+    def p_above(self, x: float) -> float:
+        return self.inner.p_above((x - self.low) / self.width)
+
+
+def within(found: Labelled, low: float, high: float) -> Labelled:
+    """The same evidence on a score from `low` to `high`, with ends that know of these limits: Wilson's interval for as many
+    items as would give this standard error. Near a limit, where few labels say that something is wrong, estimate ± z·se
+    is far too sure of itself. Source: Korn & Graubard 1998 (Survey Methodology 24), with Wilson's interval.
+    """
+    width, inner = high - low, found.inner
+    share = min(1.0, max(0.0, (inner.estimate - low) / width))
+    labelled = min(1.0, max(0.0, (found.plain - low) / width))
+    units = labelled * (1 - labelled) * (width / inner.se) ** 2 if inner.se > 0 else 0.0
+    n = round(units) if units >= 1 else found.labels
+    shifts = (0.0, 0.0)
+    if isinstance(inner, StudentT):
+        shifts = ((inner.low_mean - inner.estimate) / width, (inner.high_mean - inner.estimate) / width)
+    least, most = (min(1.0, max(0.0, share + shift)) * n for shift in shifts)
+    return replace(found, inner=Stretched(Wilson(share, least, most, n), low, width, inner.method))
+
+
+@dataclass(frozen=True, slots=True)
 class _Stratum:
     """Items of one stratum (positions): labelled, and not."""
 
@@ -98,6 +151,7 @@ def labelled_evidence(
     clusters: npt.ArrayLike | None = None,
     span: float = math.inf,
     clip: tuple[float, float] = (-math.inf, math.inf),
+    unmet: float = 0.0,
 ) -> Labelled:
     """PPI++ evidence on the mean of n items: `labels` (n,), NaN where there is none, and the judge's values (n,) of all.
 
@@ -105,7 +159,9 @@ def labelled_evidence(
     `known` (n,) holds values that need no label, NaN elsewhere; `bounds` how low and how high each of them may be (they
     themselves if left out). `strata` (n,) are numbers: within one, every item without a known value has had the same
     chance of a label. `span` is how far one unseen value can lie from the others, `clip` what the mean can be. With
-    clusters the variance is summed over them, and t with their number less 1 instead of the normal.
+    clusters the variance is summed over them, and t with their number less 1 instead of the normal. `unmet` is the square of
+    a value that few items have and that the labels may have missed: each stratum's variance is that of its labels and one
+    such item more, as Agresti & Min 2005 (Biometrics 61) do for rare differences; 0 is PPI++ as published.
     Source: Angelopoulos, Duchi & Zrnic 2023 (arXiv 2311.01453), stratified by items.
     Raises ValueError for a stratum with fewer than 2 labels of which not all are labelled, or no items.
     """
@@ -116,8 +172,9 @@ def labelled_evidence(
     parts = _strata(y, fixed, np.zeros(len(y)) if strata is None else np.asarray(strata))
     strength = _strength(y, there, f, parts)
     moved, sampled, estimate = _moved(y, there, f, fixed, parts, strength)
-    se, df, units = _spread(moved, y, clusters)
-    sampling = float((sampled**2).sum())
+    more = sum((part.size / len(y) / len(part.labelled)) ** 2 * unmet for part in parts if len(part.rest))
+    se, df, units = _spread(moved, more, y, clusters)
+    sampling = float((sampled**2).sum()) + more
     chosen = [int(part) for stratum in parts for part in stratum.labelled]
     open_share = sum(stratum.size for stratum in parts) / len(y)
     alike = any(len(stratum.rest) for stratum in parts) and float(np.ptp(y[chosen])) <= 1e-12
@@ -127,7 +184,7 @@ def labelled_evidence(
         estimate, estimate + shift[0], estimate + shift[1], se, df, units, estimate if alike or se == 0 else None,
         span * open_share if open_share else span, clip, "labels alone" if whole else "PPI++",
     )  # fmt: skip
-    return Labelled(inner, len(chosen), sampling, strength)
+    return Labelled(inner, len(chosen), sampling, strength, float(y[chosen].mean()) if chosen else estimate)
 
 
 def _strata(y: Floats, fixed: Floats, codes: npt.NDArray[Any]) -> list[_Stratum]:
@@ -176,12 +233,12 @@ def _moved(y: Floats, there: Floats, f: Floats, fixed: Floats, parts: list[_Stra
     return sampled + rest_part + (middle - estimate) / n, sampled, estimate
 
 
-def _spread(moved: Floats, y: Floats, clusters: npt.ArrayLike | None) -> tuple[float, float, int]:
+def _spread(moved: Floats, more: float, y: Floats, clusters: npt.ArrayLike | None) -> tuple[float, float, int]:
     """Standard error, degrees of freedom, and units with labels."""
     labelled = ~np.isnan(y)
     if clusters is None:
-        return math.sqrt(math.fsum(moved**2)), math.inf, int(labelled.sum())
+        return math.sqrt(math.fsum(moved**2) + more), math.inf, int(labelled.sum())
     groups = np.asarray(clusters)
     sums = by_unit(moved[:, None], groups)[0][:, 0]
     units = len(np.unique(groups[labelled]))
-    return math.sqrt(math.fsum(sums**2) * len(sums) / max(1, len(sums) - 1)), float(max(1, units - 1)), units
+    return math.sqrt(math.fsum(sums**2) * len(sums) / max(1, len(sums) - 1) + more), float(max(1, units - 1)), units

@@ -85,6 +85,11 @@ class Labels(Database):
             rows = con.execute(sql, [dataset_id, question]).fetchall()
         return [_labelled(row) for row in rows]
 
+    def questions(self) -> frozenset[str]:
+        """The questions that have labels."""
+        with self.reading() as con:
+            return frozenset(row[0] for row in con.execute("SELECT DISTINCT question FROM labels").fetchall())
+
     def answered(self, arm_ids: Sequence[str], dataset_id: str) -> list[Answered]:
         """Every answer of these arms on a dataset that is no error, with a hash of its text."""
         with self.reading() as con:

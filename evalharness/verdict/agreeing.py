@@ -18,23 +18,35 @@ import numpy as np
 from evalharness.protocols import Floats
 from evalharness.stats import Evidence, Labelled, cohen_kappa, krippendorff_alpha, wilson
 from evalharness.verdict.correcting import answers, pairs
-from evalharness.verdict.labels import Read, people
+from evalharness.verdict.evidence import Opinion, gains, said
+from evalharness.verdict.labels import People, Read, concerns, people
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.records import interval_json, plain
-from evalharness.verdict.view import View
+from evalharness.verdict.view import View, level_of, reference_of
 from evalharness.verdict.wording import UNCORRECTED
 
 
 def human(view: View, arm: str, reference: str, metric: str, evidence: Evidence) -> dict[str, Any]:
     """What people's labels say of a difference: whether it is corrected by them, how many there are, and the agreement."""
-    corrected = isinstance(evidence, Labelled)
     return {
-        "corrected": corrected,
-        "opinion": None if corrected else UNCORRECTED,
+        "corrected": isinstance(evidence, Labelled),
+        "opinion": UNCORRECTED if isinstance(evidence, Opinion) else None,
         "labels": pairs(view, arm, reference, metric),
         "judge_weight": plain(evidence.strength) if isinstance(evidence, Labelled) else None,
         **agreement(view, [arm, reference], metric),
     }
+
+
+def summary(view: View, metric: str) -> dict[str, Any] | None:
+    """The agreement on all scored arms, and what each one's difference from the reference rests on; None without judge or labels."""
+    measure, reference = view.measure(metric), reference_of(view)
+    if not concerns(view, metric):
+        return None
+    arms = [each.label for each in view.scored]
+    others = [arm for arm in arms if arm != reference] if measure.asks and reference in arms else []
+    found = gains(view, others, reference, metric, level_of(view)) if others else {}
+    bases = {arm: {"labels": pairs(view, arm, reference, metric), "basis": said(found[arm])} for arm in others}
+    return {"differences": bases, **agreement(view, arms, metric)}
 
 
 def agreement(view: View, arms: Sequence[str], metric: str) -> dict[str, Any]:
@@ -52,7 +64,7 @@ def agreement(view: View, arms: Sequence[str], metric: str) -> dict[str, Any]:
         "alpha_scale": "interval" if graded(measure) else "nominal",
         "good_above": plain(sum(measure.row.range) / 2),
         "arms": {arm: _arm(measure, found.arms[arm].reads, answers(view, arm, metric)) for arm in arms},
-        "between_people": _between(measure, [read for arm in arms for read in _of(arm, found.arms[arm].reads)]),
+        "between_people": _between(measure, found, arms),
     }
 
 
@@ -100,15 +112,12 @@ def _rate(measure: Measure, people_said: Floats, judge_said: Floats, *, good: bo
     return {"n": n, **interval_json(wilson(hits, n))}
 
 
-def _of(arm: str, reads: Sequence[Read]) -> list[tuple[tuple[str, int, int], Read]]:
-    return [((arm, read.item, read.repeat), read) for read in reads]
-
-
-def _between(measure: Measure, reads: Sequence[tuple[tuple[str, int, int], Read]]) -> dict[str, Any] | None:
-    """Agreement of people on the answers that two or more of them labelled; None if there are none."""
-    by_person: dict[str, dict[tuple[str, int, int], float]] = {}
-    for key, read in reads:
-        by_person.setdefault(read.annotator, {})[key] = read.value
+def _between(measure: Measure, people_said: People, arms: Sequence[str]) -> dict[str, Any] | None:
+    """Agreement of people on the texts that two or more of them labelled (one text of two arms is one); None if there are none."""
+    by_person: dict[str, dict[tuple[int, str], float]] = {}
+    for arm in arms:
+        for read in people_said.arms[arm].reads:
+            by_person.setdefault(read.annotator, {})[read.item, people_said.marks[arm][read.item, read.repeat]] = read.value
     found = [each for a, b in combinations(sorted(by_person), 2) if (each := _two(measure, a, b, by_person)) is not None]
     if not found:
         return None
@@ -118,7 +127,7 @@ def _between(measure: Measure, reads: Sequence[tuple[tuple[str, int, int], Read]
     return {"alpha": plain(alpha), "pairs": found}
 
 
-def _two(measure: Measure, a: str, b: str, by_person: Mapping[str, Mapping[tuple[str, int, int], float]]) -> dict[str, Any] | None:
+def _two(measure: Measure, a: str, b: str, by_person: Mapping[str, Mapping[tuple[int, str], float]]) -> dict[str, Any] | None:
     shared = sorted(by_person[a].keys() & by_person[b].keys())
     if not shared:
         return None

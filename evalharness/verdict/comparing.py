@@ -16,6 +16,7 @@ from evalharness.stats import Comparison
 from evalharness.store import Answer
 from evalharness.verdict.agreeing import human
 from evalharness.verdict.evidence import comparison, differences, said, scores
+from evalharness.verdict.labels import concerns
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.money import per_1000
 from evalharness.verdict.records import Verdict, interval_json, plain
@@ -60,7 +61,7 @@ def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict
     found, sign = comparison(view, arm, other, metric, level), view.measures[metric].sign
     own = scores(view, [arm, other], metric, level)
     slices = [(name, comparison(view, arm, other, metric, level, rows)) for name, rows in view.every_slice()]
-    facts = {"human": human(view, arm, other, metric, found.evidence)} if view.measures[metric].asks else {}
+    facts = {"human": human(view, arm, other, metric, found.evidence)} if concerns(view, metric) else {}
     return {
         "metric": metric,
         **_described(found),

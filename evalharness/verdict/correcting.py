@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from evalharness.protocols import Floats
 from evalharness.spec import FEWEST_LABELS
-from evalharness.stats import Labelled, labelled_evidence, mean_evidence
+from evalharness.stats import Labelled, labelled_evidence, mean_evidence, within
 from evalharness.verdict.labels import Flags, People, people
 from evalharness.verdict.view import Rows, View
 
@@ -54,10 +54,11 @@ def score(view: View, arm: str, metric: str, rows: Rows | None = None) -> Labell
     tie = found.same([arm, found.against]) if found.against is not None else np.zeros(view.n, np.bool_)
     known = np.where(tie, (low + high) / 2, np.where(answered, np.nan, low))
     strata = found.same(found.labelled) if len(found.labelled) > 1 else np.zeros(view.n, np.bool_)
-    return _evidence(
+    evidence = _evidence(
         view, rows, ~np.isnan(mine.label), sign * mine.label, sign * mine.judged, sign * mine.judged_there,
         known, (known, np.where(answered, known, high)), strata, measure.width, (low, high),
     )  # fmt: skip
+    return within(evidence, low, high) if evidence is not None else None
 
 
 def pairs(view: View, arm: str, reference: str, metric: str, rows: Rows | None = None) -> int:
@@ -114,7 +115,7 @@ def _evidence(
         return None
     found = labelled_evidence(
         np.where(labelled, y, np.nan), judged, judged_there=there, known=known, bounds=(low, high),
-        strata=layers, clusters=clusters, span=width, clip=clip,
+        strata=layers, clusters=clusters, span=width, clip=clip, unmet=_unmet(y, judged, is_open) if strata is None else 0.0,
     )  # fmt: skip
     return replace(found, labels=count)
 
@@ -128,7 +129,14 @@ def _whole(
         return None
     estimate = math.fsum(values) / len(values)
     inner = mean_evidence(low, high, clusters=clusters, span=width, clip=clip, estimate=estimate, method="t on labels")
-    return Labelled(inner, int(labelled.sum()), 0.0, 0.0)
+    return Labelled(inner, int(labelled.sum()), 0.0, 0.0, float(values[labelled].mean()) if labelled.any() else estimate)
+
+
+def _unmet(y: Floats, judged: Floats, is_open: Flags) -> float:
+    """The square of a difference as large as those that there are: rare ones may all be among the items without a label."""
+    found = np.where(np.isnan(y), judged, y)[is_open]
+    differing = found[found != 0]
+    return float((differing**2).mean()) if len(differing) else 0.0
 
 
 def _layers(same: Flags, is_open: Flags, labelled: Flags) -> npt.NDArray[np.int64] | None:

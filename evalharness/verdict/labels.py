@@ -78,6 +78,12 @@ class People:
         return found
 
 
+def concerns(view: View, metric: str) -> bool:
+    """Whether people have to do with the metric: it is a judge, or somebody labelled for it."""
+    measure = view.measure(metric)
+    return measure.asks or measure.question in view.store.questions()
+
+
 def people(view: View, metric: str) -> People:
     """The labels on the view's arms; read from the store once."""
     if metric not in view.people:

@@ -41,7 +41,7 @@ def test_labels_come_back_with_their_output_by_position_and_annotator(store: Sto
     store.put_labels([Label("other question", first, "ada", 1.0), Label("q", f"b/{data.samples[0].id}/0", "ada", 1.0)])
     found = store.labels_on("q", ["a"], data.id)
     assert [each.label for each in found] == [labels[2], labels[1], labels[0]]
-    assert [(each.arm_id, each.sample_id, each.repeat) for each in found][0] == ("a", data.samples[0].id, 0)
+    assert (found[0].arm_id, found[0].sample_id, found[0].repeat) == ("a", data.samples[0].id, 0)
     assert len(store.labels_on("q", ["a", "b"], data.id)) == 4
     assert store.labels_on("q", ["a"], "another dataset") == []
 
