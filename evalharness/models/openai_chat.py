@@ -292,9 +292,9 @@ class FireworksChat(OpenAIChat):
 
     @classmethod
     def address(cls, base_url: str) -> str:
-        """Either form of the address: the service's own, or the one that ends in /v1."""
+        """Any form of the address: the service's own, or the one that ends in /inference or /v1."""
         base_url = super().address(base_url)
-        return base_url if base_url.endswith("/v1") else f"{base_url}/inference/v1"
+        return base_url if base_url.endswith("/v1") else f"{base_url.removesuffix('/inference')}/inference/v1"
 
 
 class HuggingFaceChat(OpenAIChat):
