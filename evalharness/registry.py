@@ -66,6 +66,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "length": "evalharness.metrics.measures:Length",
         "embedding_similarity": "evalharness.metrics.embedding:EmbeddingSimilarity",
         "ragas": "evalharness.metrics.ragas_metric:Ragas",
+        "evaluate": "evalharness.metrics.evaluate_metric:Evaluate",
     },
 }
 

@@ -28,6 +28,7 @@ from evalharness.spec import Suite
 from evalharness.stats import Evidence, bonferroni_level
 from evalharness.store import ERROR, MISSING, DatasetHead, Run, RunArm, ScoreTable, Store, Training, Usage
 from evalharness.verdict.measures import Measure
+from evalharness.verdict.recomputing import bound
 
 if TYPE_CHECKING:
     from evalharness.verdict.labels import People
@@ -275,7 +276,7 @@ def assembled(
 ) -> View:
     """A run's arms on a dataset, read from the store."""
     arm_ids = [each.arm.arm_id for each in arms]
-    tables = _tables(store, dataset, arms, measures)
+    measures, tables = bound(measures, _tables(store, dataset, arms, measures), store, dataset.dataset_id)
     some = tables[measures[0].row.metric_id]
     order = np.array(sorted(range(dataset.n), key=some.sample_ids.__getitem__), np.int64)
     return View(
