@@ -207,8 +207,21 @@ def _lines(log: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
+RUN = """
+import asyncio
+from pathlib import Path
+from evalharness.pipeline import execute, make_plan, silent
+from evalharness.reading import load_suite
+from evalharness.store import Store
+
+store = Store("results/evalh.duckdb")
+plan = make_plan(load_suite(Path("suites/toy.yaml")), store, Path("results"))
+assert asyncio.run(execute(plan, store, silent)).state == "succeeded"
+"""
+
+
 def _evalh(root: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "evalharness", "score", "suites/toy.yaml", "-q"], cwd=root, stdout=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-c", RUN], cwd=root)
 
 
 def test_the_store_is_readable_without_the_rubric(tmp_path: Path, service: JudgeService) -> None:
