@@ -31,10 +31,12 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of what `text` writes."""
+    """The JSON Schema of what `text` writes; docs/report-schema.json is this."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Report).json_schema()
+    found = TypeAdapter(Report).json_schema()
+    found["$defs"]["MetricHead"]["properties"]["range"]["prefixItems"] = [{"type": ["number", "null"]}] * 2  # unbounded is null
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
 def _finite(value: Any) -> Any:

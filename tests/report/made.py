@@ -67,6 +67,7 @@ class MadeArm:
     error: str | None = None
     dev: list[Reply | None] | None = None
     unscored: Sequence[int] = ()
+    version: int = 0
 
 
 @dataclass
@@ -83,6 +84,7 @@ class Made:
     suite: dict[str, Any] = field(default_factory=lambda: {"gate": GATE, "decide": DECIDE})
     notes: tuple[str, ...] = ()
     order: Sequence[int] | None = None
+    run: str = RUN
 
     def sample(self, i: int, split: str = "test") -> Sample:
         return Sample.of(
@@ -112,10 +114,11 @@ class Made:
         error: str | None = None,
         dev_right: float | None = None,
         unscored: Sequence[int] = (),
+        version: int = 0,
     ) -> Made:
         """`right` is a share, or says it item by item; an arm with a larger share is right wherever a smaller one is, mostly.
 
-        Metrics fail on the `unscored` items.
+        Metrics fail on the `unscored` items. Another `version` is another arm of the same label.
         """
         flags = self._flags(right, self.n, label)
         replies = [
@@ -125,7 +128,7 @@ class Made:
         dev = None
         if dev_right is not None:
             dev = [self._reply(i, flag, False, False, None, cost, "dev") for i, flag in enumerate(self._flags(dev_right, self.dev, label))]
-        self.arms.append(MadeArm(label, role, list(replies), training, error, list(dev) if dev is not None else None, unscored))
+        self.arms.append(MadeArm(label, role, list(replies), training, error, list(dev) if dev is not None else None, unscored, version))
         return self
 
     def _flags(self, right: float | Sequence[bool], n: int, label: str) -> list[bool]:
@@ -153,20 +156,20 @@ class Made:
         """A store with everything in it; `shuffle` is a seed for the order in which rows are written."""
         store = Store(folder / "evalh.duckdb")
         test, dev = self.dataset(), self.dataset("dev") if self.dev else None
-        store.start_run(Run(RUN, "made", self.yaml(), "a" * 40, {"evalh": "0"}, ("evalh", "score"), notes=self.notes))
+        store.start_run(Run(self.run, "made", self.yaml(), "a" * 40, {"evalh": "0"}, ("evalh", "score"), notes=self.notes))
         for each in [test, *([dev] if dev else [])]:
             store.put_dataset(each)
-        store.put_metrics(RUN, [_row(metric) for metric in self.metrics])
+        store.put_metrics(self.run, [_row(metric) for metric in self.metrics])
         for arm in self.arms:
             if arm.training is not None:
                 store.put_training(arm.training)
         errors = {arm.label: arm.error for arm in self.arms if arm.error is not None}
-        store.put_arms(RUN, test.id, [_arm(each) for each in self.arms], errors)
+        store.put_arms(self.run, test.id, [_arm(each) for each in self.arms], errors)
         if dev is not None:
-            store.put_arms(RUN, dev.id, [_arm(each) for each in self.arms if each.dev is not None])
+            store.put_arms(self.run, dev.id, [_arm(each) for each in self.arms if each.dev is not None])
         self._write(store, test, dev, shuffle)
-        store.finish_run(RUN, "succeeded")
-        return store, RUN
+        store.finish_run(self.run, "succeeded")
+        return store, self.run
 
     def _write(self, store: Store, test: Dataset, dev: Dataset | None, shuffle: int | None) -> None:
         records = [
@@ -199,7 +202,8 @@ def trained(key: str, state: str = "succeeded", **facts: Any) -> Training:
 
 def _arm(each: MadeArm) -> Arm:
     training = each.training.training_id if each.training is not None else None
-    return Arm(digest(["arm", each.label]), each.label, each.role, {"model": each.label}, {}, Sampling(), training)
+    key = digest(["arm", each.label, *([each.version] if each.version else [])])
+    return Arm(key, each.label, each.role, {"model": each.label}, {}, Sampling(), training)
 
 
 def _row(metric: Metric) -> MetricRow:
