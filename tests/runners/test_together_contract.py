@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -28,7 +28,7 @@ class TestTogetherRunner(RunnerContract):
     base = BASE
     patience_s = 60.0
     service: TogetherEmulator
-    has: ClassVar[dict[str, bool]] = {}
+    has: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
@@ -62,7 +62,7 @@ class TestTogetherRunner(RunnerContract):
 class TestTogetherRunnerWithoutV2(TestTogetherRunner):
     """The same by v1 endpoints, where the service has no v2."""
 
-    has: ClassVar[dict[str, bool]] = {"v2": False}
+    has: ClassVar[dict[str, Any]] = {"v2": False}
 
 
 def test_the_shipped_trainer_is_one() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,6 +79,7 @@ class Service:
             project_id=self.options.serve.project_id,
             _strict_response_validation=self._strict,
         )
+        weakref.finalize(self, made.close)  # the SDK's objects refer to each other, so nobody knows when they would be collected
         return made
 
     @property

@@ -65,14 +65,15 @@ class V1:
         self._service.read(lambda sdk: sdk.patch(f"/v1/endpoints/{resource}", cast_to=object, body={"state": "STARTED"}))
 
     def remove(self, resource: str) -> str:
-        """Delete it."""
+        """Delete it, and look whether that was heard."""
         try:
-            self._service.calls.read(lambda: self._service.sdk.delete(f"/v1/endpoints/{resource}", cast_to=type(None)))
+            self._service.calls.read(lambda: self._service.sdk.delete(f"/v1/endpoints/{resource}", cast_to=object))
+            state = str(self._service.read(functools.partial(_get, resource), "state")["state"]).upper()
         except NotThere:
             return ""
         except ProviderError as error:
             return str(error)
-        return ""
+        return "" if state in ("STOPPING", "STOPPED", "DELETING", "DELETED") else f"it is still {state.lower()}"
 
     def hourly(self, model: TrainedModel) -> float | None:
         """The price of the hardware that would be chosen, for all replicas that may run."""

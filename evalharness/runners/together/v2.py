@@ -97,6 +97,8 @@ class V2:
             said = self._remove_deployments(resource)
             if not said:
                 self._service.calls.read(lambda: self._service.sdk.endpoints.delete(endpoint, project_id=project))
+                self._endpoint(resource)  # gone, by now
+                said = "it is still there, without deployments"
         except NotThere:
             return ""
         except ProviderError as error:
