@@ -80,7 +80,8 @@ def _interview(view: View, plan: Plan, metric: str, who: str) -> None:
     screen = Screen(Console(), Scale.of(measure))
     if session.current is not None:
         shown = texts.read(view, plan.asks, measure)
-        flow.run(session, lambda ask: shown[ask.key], texts.rubric_of(measure), screen, Keyboard(sys.stdin))
+        with Keyboard(sys.stdin) as keyboard:
+            flow.run(session, lambda ask: shown[ask.key], texts.rubric_of(measure), screen, keyboard)
     for line in _summary(view, plan, metric, session.labelled, who):
         screen.say(line)
 
