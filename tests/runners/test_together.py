@@ -249,6 +249,27 @@ def test_a_refused_upload_says_no_signed_address(service: TogetherEmulator, job:
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_service_without_signed_addresses_takes_whole_files(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", KEY)
+    with TogetherEmulator(signed=False) as plain:
+        monkeypatch.setenv("TOGETHER_BASE_URL", plain.url)
+        plain.fail("upload_whole", Fault.reset_after())
+        assert hasty_runner().submit(job).provider_id == "ft-0001"
+        hasty_runner().submit(replace(job, key="0123456789abcdef01234567"))
+        assert len(plain.called("upload_whole")) == len(plain.files) == 2  # train and dev, once each
+        assert len(plain.contents["file-0001"].splitlines()) == 12
+
+
+def test_a_check_that_cannot_be_asked_for_again_is_waited_for(service: TogetherEmulator, job: Job) -> None:
+    service.fail("preprocess", Fault.http(400), Fault.http(400))
+    with pytest.raises(Refused):
+        hasty_runner().submit(job)
+    with pytest.raises(ProviderError, match="still PENDING"):
+        hasty_runner(timeout_s=0.05).submit(job)
+    hasty_runner().submit(job)
+    assert len(service.files) == 2
+
+
 # Creates
 
 

@@ -162,6 +162,24 @@ def test_without_a_traffic_split_the_deployment_is_asked_by_name(v2: TogetherEmu
     assert endpoint.model.removeprefix("together/") in v2.ready()
 
 
+def test_a_service_without_a_list_of_deployments_says_them_with_the_endpoint(v2: TogetherEmulator) -> None:
+    v2.fail("list_deployments", Fault.http(404))
+    endpoint = hasty_runner().serve(MODEL, KEY_1)
+    assert len(v2.deployments) == 1
+    v2.endpoints["ep_0001"]["deployments"] = [{"id": "dep_0001"}]
+    v2.fail("list_deployments", *[Fault.http(404)] * 3)
+    hasty_runner().release(endpoint)
+    assert (v2.endpoints, v2.deployments) == ({}, {})
+
+
+def test_v1_is_not_tried_beside_an_open_v2_endpoint(v2: TogetherEmulator) -> None:
+    v2.fail("list_deployments", Fault.http(404))
+    v2.fail("endpoint", Fault.http(404))
+    with pytest.raises(ProviderError):
+        runner().serve(MODEL, KEY_1)
+    assert v2.called("create_v1") == []
+
+
 def test_found_on_a_later_page(v2: TogetherEmulator) -> None:
     made = [runner().serve(MODEL, f"{number:024d}") for number in range(4)]
     assert runner().served(f"{3:024d}") == made[3]

@@ -41,7 +41,7 @@ def is_for(found: Json, key: str) -> bool:
 
 def name_of(found: Json) -> str:
     """The tuned model's name; empty as long as there is none."""
-    return str(found.get("model_output_name") or found.get("output_name") or "")
+    return str(found.get("model_output_name") or found.get("output_name") or found.get("model_object_name") or "")
 
 
 def state(found: Json) -> State:

@@ -59,13 +59,18 @@ class V2:
                 lambda sdk: sdk.endpoints.create(project_id=self.project, name=name_for(key)), lambda: _endpoint_in(self.find(key))
             )
             resource = f"projects/{self.project}/endpoints/{made}"
+        try:
+            self._deploy(resource, self._asked(model, key, chosen))
+        except NotThere as error:  # from here on, something is open: no other API may be tried
+            raise ProviderError(str(error)) from None
+        return resource
+
+    def _deploy(self, resource: str, asked: dict[str, Any]) -> None:
         project, endpoint = _parts(resource)
         deployment = self._deployment(resource) or self._service.buy(
-            lambda sdk: sdk.endpoints.deployments.create(endpoint, project_id=project, **self._asked(model, key, chosen)),
-            lambda: self._deployment(resource),
+            lambda sdk: sdk.endpoints.deployments.create(endpoint, project_id=project, **asked), lambda: self._deployment(resource)
         )
         self._route(resource, deployment)
-        return resource
 
     def look(self, resource: str) -> Look:
         """Its deployment's state; requests name the endpoint if its traffic goes to the deployment, else the deployment."""
@@ -116,7 +121,7 @@ class V2:
         """What is in the way; empty if they are gone."""
         project, endpoint = _parts(resource)
         deployments = self._deployments(resource)
-        if deployments:
+        if any((one.get("autoscaling") or {}).get("maxReplicas") != 0 for one in deployments):
             self._scale(resource, 0, 0)
         for found in deployments:
             try:
@@ -132,7 +137,10 @@ class V2:
 
     def _deployments(self, resource: str) -> list[Json]:
         project, endpoint = _parts(resource)
-        return self._service.items(lambda sdk: sdk.endpoints.deployments.list(endpoint, project_id=project))
+        try:
+            return self._service.items(lambda sdk: sdk.endpoints.deployments.list(endpoint, project_id=project))
+        except NotThere:  # the endpoint is gone, or says itself what is below it
+            return self._endpoint(resource).get("deployments") or []
 
     def _deployment(self, resource: str) -> str | None:
         return next((str(one["id"]) for one in self._deployments(resource)), None)
