@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from evalharness.store import Store
 from tests.pipeline.conftest import rows
 from tests.pipeline.hosted import CASES, STEPS, Case
 
+AT_ONCE = 4
+"""Cells at once: a run mostly waits."""
 SUITE = """
 data: {train: data/train.jsonl, dev: data/dev.jsonl, test: data/test.jsonl}
 baselines:
@@ -65,9 +69,12 @@ def killed_at(root: Path, case: Case, service: Any, route: str, when: str, nth: 
             if seen[0] == nth:
                 process.kill()
 
-    service.watch = watch
+    services = [service, *([service.storage] if hasattr(service, "storage") else [])]
+    for one in services:
+        one.watch = watch
     process.communicate(timeout=120)
-    service.watch = None
+    for one in services:
+        one.watch = None
     return process.returncode == -9
 
 
@@ -98,19 +105,29 @@ def test_killed_at_every_step(case: Case, tmp_path: Path) -> None:
         expected = left(calm)
         assert expected["open"] == []
         assert case.jobs(service) == 1
-    for step in STEPS:
-        if step not in case.steps:
-            print(f"{case.name:<10} {step:<16} does not happen here")
-            continue
-        with case.emulator() as service:
-            root = make(tmp_path / step.replace(" ", "-"), case)
-            assert killed_at(root, case, service, *case.steps[step]), f"{step}: the run never came there"
-            finish(root, case, service)
-            found, creates = left(root), {route: len([c for c in service.called(route) if c.status == 200]) for route in case.creates}
-            print(
-                f"{case.name:<10} {step:<16} creates {creates}, jobs {case.jobs(service)}, deployments left {case.deployments(service)}, "
-                f"leaderboard {'equal' if found == expected else 'OTHER'}"
-            )
-            assert case.jobs(service) == 1, step
-            assert case.deployments(service) == 0, step
-            assert found == expected, step
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        cells = list(pool.map(lambda step: cell(case, step, tmp_path, expected), STEPS))
+    print("\n".join(["", *(each.line for each in cells)]))
+    assert all(each.fine for each in cells)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One step of the matrix: what is printed, and whether it is as it should be."""
+
+    line: str
+    fine: bool
+
+
+def cell(case: Case, step: str, folder: Path, expected: dict[str, Any]) -> Cell:
+    """Kill a run at this step, run again, and look at what was bought, what is left and what is told."""
+    if step not in case.steps:
+        return Cell(f"{case.name:<12} {step:<16} does not happen here", True)
+    with case.emulator() as service:
+        root = make(folder / step.replace(" ", "-"), case)
+        if not killed_at(root, case, service, *case.steps[step]):
+            return Cell(f"{case.name:<12} {step:<16} the run never came there", False)
+        finish(root, case, service)
+        jobs, left_there, same = case.jobs(service), case.deployments(service), left(root) == expected
+    said = f"{jobs} job bought, {left_there} deployments left, leaderboard {'equal' if same else 'OTHER'}"
+    return Cell(f"{case.name:<12} {step:<16} {said}", jobs == 1 and left_there == 0 and same)
