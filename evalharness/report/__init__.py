@@ -17,8 +17,13 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import evalharness.report.as_json as as_json
+import evalharness.report.github as github
+import evalharness.report.html as html
+import evalharness.report.junit as junit
+import evalharness.report.markdown as markdown
+import evalharness.report.terminal as terminal
 from evalharness.errors import ConfigError, Problem
-from evalharness.report import as_json, github, html, junit, markdown, terminal
 from evalharness.report.assemble import build, of_view
 from evalharness.report.items import Items
 from evalharness.report.model import Report

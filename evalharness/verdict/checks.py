@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import evalharness.verdict.correcting as correcting
+import evalharness.verdict.correcting as correcting
 from evalharness.spec import Rule
 from evalharness.stats import Evidence, Labelled, Tango, items_to_settle, mean_items_needed
 from evalharness.stats.gates import Check as Test
 from evalharness.stats.gates import Checked, Outcome
 from evalharness.stats.gates import gate as judge
-from evalharness.verdict import correcting
 from evalharness.verdict.evidence import Opinion, gains, said, scores
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.records import interval_json, plain

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+import evalharness.verdict.correcting as correcting
+import evalharness.verdict.correcting as correcting
 from evalharness import stats
 from evalharness.protocols import Floats
 from evalharness.stats import Evidence, Interval, Labelled
-from evalharness.verdict import correcting
 from evalharness.verdict.view import Board, Rows, View, level_of, reference_of
 from evalharness.verdict.wording import UNCORRECTED, several
 
