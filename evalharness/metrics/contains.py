@@ -60,6 +60,7 @@ class Contains(PerSample):
 
     def __init__(self, options: ContainsOptions | None = None) -> None:
         super().__init__(options or ContainsOptions())
+        self.needs_targets = not self.options.text
 
     def score(self, sample: Sample, reply: Reply) -> tuple[float, ...]:
         """Compared without regard to white space around a text."""
@@ -106,6 +107,7 @@ class Regex(PerSample):
 
     Options: ClassVar[type[protocols.Options]] = RegexOptions
     name = "regex"
+    needs_targets = False
     options: RegexOptions
     kind: Literal["binary", "mean", "corpus"] = "binary"
 

@@ -65,8 +65,10 @@ class EmbeddingSimilarity(PerSample):
 
     def identity(self) -> dict[str, object]:
         """The model, and what decides its vectors."""
+        embedding = self._embedder.identity()
+        signature = f"cosine|model:{embedding.get('model', self.options.model)}|version:{self.version}"
         options = {"model": self._embedder.use()}
-        return {"name": self.name, "version": self.version, "options": options, "embedding": self._embedder.identity()}
+        return {"name": self.name, "version": self.version, "options": options, "embedding": embedding, "signature": signature}
 
     def score(self, sample: Sample, reply: Reply) -> tuple[float, ...]:
         """Raises TypeError: a model is asked."""

@@ -43,6 +43,7 @@ class FunctionMetric(PerSample):
     name = ""
     function: ClassVar[Function]
     form: ClassVar[tuple[str, ...]]
+    needs_targets: ClassVar[bool]
     source: ClassVar[str]
 
     def identity(self) -> dict[str, object]:
@@ -96,6 +97,7 @@ def as_metric(function: Function) -> type[FunctionMetric]:
             "form": given,
             "source": _source(function),
             "kind": kind,
+            "needs_targets": any("target" in parameter for parameter in given),
             "range": (float(low), float(high)),
             "higher_is_better": bool(getattr(function, "higher_is_better", True)),
             "version": str(getattr(function, "version", "1")),

@@ -41,6 +41,7 @@ class JsonValid(PerSample):
 
     Options: ClassVar[type[protocols.Options]] = JsonValidOptions
     name = "json_valid"
+    needs_targets = False
     options: JsonValidOptions
     kind: Literal["binary", "mean", "corpus"] = "binary"
 

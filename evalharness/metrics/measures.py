@@ -30,6 +30,7 @@ class Bounded(PerSample):
     """A mean from 0 to `at_most`, lower is better; a subclass says how much one reply is (`measured`)."""
 
     higher_is_better = False
+    needs_targets = False
 
     def __init__(self, options: BoundedOptions) -> None:
         super().__init__(options)

@@ -126,6 +126,7 @@ class Ragas(PerSample):
         """Raises MissingExtra without ragas, ConfigError for a model that cannot be made."""
         super().__init__(options)
         self._kind = KINDS[options.metric]
+        self.needs_targets = _TARGET in self._kind.needs
         try:
             self._library = version("ragas")
         except PackageNotFoundError:

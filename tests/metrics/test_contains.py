@@ -80,6 +80,12 @@ def test_a_bad_pattern_and_an_empty_text_are_refused_when_read() -> None:
         ContainsOptions(text=("a", " "))
 
 
+def test_only_targets_need_targets() -> None:
+    assert Contains().needs_targets
+    assert not Contains(ContainsOptions(text=("x",))).needs_targets
+    assert not Regex(RegexOptions(pattern="x")).needs_targets
+
+
 def test_without_a_text_there_has_to_be_a_target() -> None:
     with pytest.raises(DataError, match="target: missing"):
         Contains().score(*item("x"))

@@ -125,6 +125,7 @@ def test_nonsense_is_told(service: RagasEmulator, body: object, why: str) -> Non
 def test_the_identity_makes_it_again_and_knows_no_prices() -> None:
     identity: Any = similarity().identity()
     assert identity["embedding"]["model"] == "text-embedding-x"
+    assert identity["signature"] == "cosine|model:text-embedding-x|version:1"
     assert "prices" not in str(identity)
     again = EmbeddingSimilarity(EmbeddingOptions.model_validate(identity["options"]))
     assert digest(again.identity()) == digest(identity)

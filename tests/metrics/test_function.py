@@ -165,6 +165,11 @@ def test_the_other_forms() -> None:
     assert as_metric(every)().score(*item("a", "a", "b")) == (0.0,)
 
 
+def test_who_takes_no_target_needs_none() -> None:
+    assert not as_metric(shouts).needs_targets
+    assert as_metric(near).needs_targets
+
+
 def test_reasons_are_stored_with_the_score() -> None:
     from evalharness.metrics.json_match import JsonMatch
 

@@ -276,6 +276,11 @@ def test_nothing_is_told_to_anybody_else(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_only_some_need_targets() -> None:
+    assert not Ragas(options("faithfulness")).needs_targets
+    assert Ragas(options("context_recall")).needs_targets
+
+
 def test_kin_are_told() -> None:
     assert Ragas(options("faithfulness")).kin({"plugin": "openai", "model": "gpt-x-mini"}) is not None
 
