@@ -97,7 +97,7 @@ def as_metric(function: Function) -> type[FunctionMetric]:
             "form": given,
             "source": _source(function),
             "kind": kind,
-            "needs_targets": any("target" in parameter for parameter in given),
+            "needs_targets": given != ("output",),
             "range": (float(low), float(high)),
             "higher_is_better": bool(getattr(function, "higher_is_better", True)),
             "version": str(getattr(function, "version", "1")),
