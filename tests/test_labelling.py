@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalharness.errors import ConfigError, DataError
-from evalharness.labelling import Plan, Scale, Session, exchange, keyboard, plan, scale, screen, texts
+from evalharness.labelling import Plan, Scale, Session, everything, exchange, keyboard, plan, scale, screen, texts
 from evalharness.labelling.choosing import _spread
 from evalharness.labelling.keyboard import Keyboard
 from evalharness.report import people
@@ -54,7 +54,9 @@ def test_a_plan_asks_both_arms_of_an_item_and_never_cuts_one_in_two() -> None:
         assert found.items == len(by_item)
     few = plan(view, "style", 50).asks
     assert plan(view, "style", 100).asks[: len(few)] == few, "more labels go on where fewer ended"
-    assert len(plan(view, "style", 10_000).asks) == len(found.every)
+    whole = plan(view, "style", 10_000)
+    assert (whole.whole, found.whole) == (True, False)
+    assert whole.asks == everything(view, "style", found)
 
 
 def test_equal_texts_are_asked_once_and_rarely() -> None:
@@ -237,7 +239,7 @@ def test_files_go_out_blind_and_come_back(store: Store, folder: Path, name: str)
         row["value"] = "pass" if row["answer"].endswith("good") else 0
     rows[0]["note"] = "sure"
     save(path, rows)
-    labels = exchange.read(path, found, PASS_FAIL, "ada")
+    labels = exchange.read(path, everything(view_of(store, folder), "style", found), found.question, PASS_FAIL, "ada")
     assert len({label.output_id for label in labels}) == sum(len(ask.outputs) for ask in found.asks[:-1]), "an empty value is no label"
     assert {label.value for label in labels} <= {0.0, 1.0}
     assert labels[0].note == "sure"
@@ -258,7 +260,7 @@ def test_every_wrong_row_is_told_with_its_line_and_nothing_is_taken(store: Store
     rows[4]["id"] = rows[3]["id"]
     save(path, rows)
     with pytest.raises(DataError) as caught:
-        exchange.read(path, found, PASS_FAIL, "ada")
+        exchange.read(path, everything(view_of(store, folder), "style", found), found.question, PASS_FAIL, "ada")
     told = [str(problem) for problem in caught.value.problems]
     lines = [1, 3, 5] if path.suffix == ".jsonl" else [2, 6, 10]  # a question takes two lines of CSV
     for line, text, words in zip(
@@ -271,15 +273,15 @@ def test_every_wrong_row_is_told_with_its_line_and_nothing_is_taken(store: Store
 def test_files_that_are_none_are_told(store: Store, folder: Path) -> None:
     found, path = exported(store, folder, "labels.csv")
     with pytest.raises(ConfigError, match="is no format for labels"):
-        exchange.read(folder / "labels.xlsx", found, PASS_FAIL, "ada")
+        exchange.read(folder / "labels.xlsx", everything(view_of(store, folder), "style", found), found.question, PASS_FAIL, "ada")
     with pytest.raises(DataError, match="cannot be read"):
-        exchange.read(folder / "none.csv", found, PASS_FAIL, "ada")
+        exchange.read(folder / "none.csv", everything(view_of(store, folder), "style", found), found.question, PASS_FAIL, "ada")
     path.write_text("id,answer\nx,y\n")
     with pytest.raises(DataError, match=r"labels.csv:2: has no value"):
-        exchange.read(path, found, PASS_FAIL, "ada")
+        exchange.read(path, everything(view_of(store, folder), "style", found), found.question, PASS_FAIL, "ada")
     path.write_text("id,value\n")
     with pytest.raises(DataError, match="has no rows"):
-        exchange.read(path, found, PASS_FAIL, "ada")
+        exchange.read(path, everything(view_of(store, folder), "style", found), found.question, PASS_FAIL, "ada")
     (folder / "taken").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         exported(store, folder, "taken/labels.csv")
@@ -289,7 +291,7 @@ def test_several_people_share_a_file(store: Store, folder: Path) -> None:
     found, path = exported(store, folder, "labels.jsonl", 4)
     key = found.asks[0].key
     save(path, [{"id": key, "value": 1, "annotator": "bob"}, {"id": key, "value": 0.0, "annotator": None}])
-    labels = exchange.read(path, found, PASS_FAIL, "ada")
+    labels = exchange.read(path, everything(view_of(store, folder), "style", found), found.question, PASS_FAIL, "ada")
     assert {(label.annotator, label.value) for label in labels} == {("bob", 1.0), ("ada", 0.0)}
 
 

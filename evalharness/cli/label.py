@@ -95,9 +95,9 @@ def _export(view: View, plan: Plan, metric: str, who: str, path: Path) -> None:
 
 
 def _import(view: View, plan: Plan, metric: str, who: str, path: Path) -> None:
-    from evalharness.labelling import Scale, exchange
+    from evalharness.labelling import Scale, everything, exchange
 
-    labels = exchange.read(path, plan, Scale.of(view.measure(metric)), who)
+    labels = exchange.read(path, everything(view, metric, plan), plan.question, Scale.of(view.measure(metric)), who)
     view.store.put_labels(labels)
     several = len({each.annotator for each in labels})
     typer.echo(f"{len(labels)} labels of {several} annotator{'' if several == 1 else 's'} stored from {path}.")
@@ -110,9 +110,9 @@ def _summary(view: View, plan: Plan, metric: str, labelled: int, who: str) -> li
     lines = [f"{labelled} of {len(plan.asks)} labels by {who}."]
     if labelled < len(plan.asks):
         lines.append("The same command goes on from here.")
-    elif len(plan.asks) < len(plan.every):
-        lines.append(f"More: --n {min(len(plan.every), 2 * len(plan.asks))}.")
-    if plan.items < FEWEST_LABELS and len(plan.asks) < len(plan.every):
+    elif not plan.whole:
+        lines.append(f"More: --n {2 * len(plan.asks)}.")
+    if plan.items < FEWEST_LABELS and not plan.whole:
         wanted = -(-FEWEST_LABELS * len(plan.asks) // plan.items)
         lines.append(f"{metric} is corrected from {FEWEST_LABELS} labelled items on; this plan has {plan.items}: --n {wanted} or so.")
     return lines

@@ -8,8 +8,8 @@
 choosing.py holds the design and says why labels so drawn leave the corrected difference unbiased.
 """
 
-from evalharness.labelling.choosing import Ask, Plan, plan
+from evalharness.labelling.choosing import Ask, Plan, everything, plan
 from evalharness.labelling.scale import Scale
 from evalharness.labelling.session import Session
 
-__all__ = ["Ask", "Plan", "Scale", "Session", "plan"]
+__all__ = ["Ask", "Plan", "Scale", "Session", "everything", "plan"]

@@ -59,14 +59,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The asks of so many labels, whole items in the order they are asked. `every` holds all there are."""
+    """The asks of so many labels, whole items in the order they are asked; `whole` if there are no more."""
 
     question: str
     asks: tuple[Ask, ...]
     items: int
     arms: tuple[str, ...]
     against: str | None
-    every: tuple[Ask, ...]
+    whole: bool
 
 
 def plan(view: View, metric: str, n: int, arms: Sequence[str] | None = None) -> Plan:
@@ -77,17 +77,33 @@ def plan(view: View, metric: str, n: int, arms: Sequence[str] | None = None) -> 
     """
     found = people(view, metric)
     chosen = _arms(view, arms, found.against)
-    items = [asks for place in _order(view, metric, chosen) if (asks := list(_asks(view, metric, *place, chosen)))]
-    items.sort(key=lambda asks: not all(ask.annotators for ask in asks))  # stable: what is labelled first, then by the draw
+    taken: list[Ask] = []
+    items, whole = 0, True
+    for asks in _items(view, metric, chosen):
+        if items and len(taken) + len(asks) > n:
+            whole = False
+            break
+        taken += asks
+        items += 1
     if not items:
         fix = "Run the suite again: what failed is tried again"
         raise ConfigError([Problem("", metric, f"no item has an answer of each of {', '.join(chosen)}", fix)])
-    taken, count = 0, 0
-    while taken < len(items) and (taken == 0 or count + len(items[taken]) <= n):
-        count += len(items[taken])
-        taken += 1
-    every = tuple(ask for asks in items for ask in asks)
-    return Plan(found.question, every[:count], taken, tuple(chosen), found.against, every)
+    return Plan(found.question, tuple(taken), items, tuple(chosen), found.against, whole)
+
+
+def everything(view: View, metric: str, found: Plan) -> tuple[Ask, ...]:
+    """All asks that there are for the plan's arms: what a file of labels may name."""
+    return tuple(ask for asks in _items(view, metric, found.arms) for ask in asks)
+
+
+def _items(view: View, metric: str, arms: Sequence[str]) -> Iterator[list[Ask]]:
+    """Each item's asks: items that somebody labelled first, then the others, both in the order of the draw."""
+    found = people(view, metric)
+    labelled = [{(read.item, read.repeat) for read in found.arms[arm].reads} for arm in arms]
+    places = sorted(_order(view, metric, arms), key=lambda place: not all(place in each for each in labelled))
+    for place in places:
+        if asks := list(_asks(view, metric, *place, arms)):
+            yield asks
 
 
 def _arms(view: View, arms: Sequence[str] | None, against: str | None) -> list[str]:
@@ -148,7 +164,7 @@ def _asks(view: View, metric: str, item: int, repeat: int, arms: Sequence[str]) 
         mark = view.answers(arm).marks[item, repeat]
         if other is None or mark != other.marks[item, repeat]:  # the same as what it is compared with: a tie, known
             texts.setdefault(mark, []).append(arm)
-    for mark in sorted(texts, key=lambda mark: _uniform(view.seed, view.ids[item], mark)):
+    for mark in sorted(texts, key=lambda mark: digest([view.seed, view.ids[item], mark])):
         sharing = texts[mark]
         beside = "" if other is None else other.output_ids[item, repeat]
         key = digest([found.question, view.ids[item], mark, "" if other is None else other.marks[item, repeat]])[:16]

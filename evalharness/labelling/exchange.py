@@ -1,7 +1,7 @@
 """Files for people who label elsewhere: out with ids that tell no arm, back in with every mistake named by file and line.
 
 >>> write(plan, texts, scale, Path("to_label.csv"))                                                   # doctest: +SKIP
->>> labels = read(Path("labelled.csv"), plan, scale, annotator="ada")                                 # doctest: +SKIP
+>>> labels = read(Path("labelled.csv"), everything(view, "judge", plan), plan.question, scale, "ada")  # doctest: +SKIP
 
 Columns: id, question, accepted, answer (in pairs: first, second), value, note, annotator. Coming back only id and value
 are needed; rows whose value is empty are not labelled. In CSV a text that a spreadsheet would take for a formula begins
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +69,20 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def read(path: Path, plan: Plan, scale: Scale, annotator: str) -> list[Label]:
-    """The labels in a file, none of them stored yet; a row's own annotator counts before the one given here.
+def read(path: Path, asks: Sequence[Ask], question: str, scale: Scale, annotator: str) -> list[Label]:
+    """The labels in a file, none of them stored yet; `asks` are all that it may name.
+
+    A row's own annotator counts before the one given here.
 
     Raises DataError with every row that is wrong: unknown ids, values off the scale, an answer labelled twice.
     """
     format_of(path)
-    faults, known = Faults(), {ask.key: ask for ask in plan.every}
+    faults, known = Faults(), {ask.key: ask for ask in asks}
     found: list[Label] = []
     seen: dict[tuple[str, str], int] = {}
     rows = list(read_rows(path, faults))
     for row in rows:
-        found += _labels(row, known, plan.question, scale, annotator, seen, faults)
+        found += _labels(row, known, question, scale, annotator, seen, faults)
     if not rows and not faults:
         faults.add(str(path), 0, "has no rows", "Write it first: evalh label SUITE --metric M --export FILE")
     faults.check()

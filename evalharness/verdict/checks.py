@@ -21,7 +21,6 @@ from functools import lru_cache
 from typing import Any
 
 import evalharness.verdict.correcting as correcting
-import evalharness.verdict.correcting as correcting
 from evalharness.spec import Rule
 from evalharness.stats import Evidence, Labelled, Tango, items_to_settle, mean_items_needed
 from evalharness.stats.gates import Check as Test

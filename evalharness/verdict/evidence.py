@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 import evalharness.verdict.correcting as correcting
-import evalharness.verdict.correcting as correcting
 from evalharness import stats
 from evalharness.protocols import Floats
 from evalharness.stats import Evidence, Interval, Labelled
