@@ -21,7 +21,14 @@ Json = dict[str, Any]
 DAY, LATER = "2026-09-21T14:13:20Z", "2026-09-21T14:20:20Z"
 ACCOUNT, BASE = "acme", "accounts/fireworks/models/base-8b"
 JOB = "/v1/accounts/{account}/supervisedFineTuningJobs"
-FINAL = ("JOB_STATE_COMPLETED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EARLY_STOPPED", "JOB_STATE_EXPIRED")
+FINAL = (
+    "JOB_STATE_COMPLETED",
+    "JOB_STATE_FAILED",
+    "JOB_STATE_CANCELLED",
+    "JOB_STATE_EARLY_STOPPED",
+    "JOB_STATE_EXPIRED",
+    "JOB_STATE_ARCHIVED",
+)
 METRICS = (
     {"step": 1, "timestamp": 1.0, "data": {"train/loss": 2.5, "train/learning_rate": 0.0001}},
     {"step": 2, "timestamp": 2.0, "data": {"train/loss": 1.5, "train/learning_rate": 0.0002}},
@@ -43,8 +50,8 @@ class FireworksEmulator(Emulator):
 
     description: ClassVar[str | None] = "fireworks-gateway.openapi.json"
     server: ClassVar[str] = "https://api.fireworks.ai"
-    undescribed: ClassVar[frozenset[str]] = frozenset({"accounts", "upload", "put", "metrics", "checkpoints", "promote"})
-    """Newer than the description, or storage; the SDK's own types check the answers."""
+    undescribed: ClassVar[frozenset[str]] = frozenset({"accounts", "upload", "put", "metrics", "checkpoints", "promote", "scale"})
+    """Newer than the description, or storage; the SDK's own types check the answers. (`scale` is taken for an update by its checker.)"""
 
     def __init__(self, *, answer: Callable[[list[Json], str], str] = echo, uploads: bool = True, **options: Any) -> None:
         super().__init__(**options)

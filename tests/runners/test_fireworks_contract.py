@@ -22,6 +22,7 @@ from evalharness.spec import Trainer, model_use
 from tests.contracts import RunnerContract, ask
 from tests.emulators.core import KEY
 from tests.emulators.fireworks import BASE, FireworksEmulator
+from tests.runners.test_fireworks import point_at
 
 
 class TestFireworksRunner(RunnerContract):
@@ -34,8 +35,8 @@ class TestFireworksRunner(RunnerContract):
     @classmethod
     def running(cls) -> Iterator[None]:
         with FireworksEmulator() as cls.service, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FIREWORKS_API_KEY", KEY)
-            patch.setenv("FIREWORKS_BASE_URL", cls.service.url)
+            point_at(cls.service, patch)
+            patch.delenv("FIREWORKS_ACCOUNT_ID")  # found by asking
             yield
 
     def make(self) -> Runner:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 150 * 10**6
 """Bytes that :upload takes (fireworks-ai 1.2.28, datasets.upload: "up to 150Mb")."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+_NO_ROUTE = frozenset({404, 405, 501})
+"""What services answer that have no such route."""
 _LOCKS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 """One for each dataset: two candidates of one run often have the same rows, and send them once."""
 
@@ -49,7 +51,6 @@ class _Upload:
 
     def __init__(self, service: Service, name: str, content: Path, rows: int) -> None:
         self._service, self._name, self._content, self._rows = service, name, content, rows
-        self._end = time.monotonic() + 10 * service.options.timeout_s
 
     def make(self) -> None:
         """Do what is not done yet, until it is ready."""
@@ -89,15 +90,13 @@ class _Upload:
                     file = (f"{self._name}.jsonl", rows)
                     plain(sdk.datasets.upload(self._name, account_id=self._service.account, file=file))
                 return self._name
-            except fireworks.NotFoundError:
-                if self._look() is None:
+            except fireworks.APIStatusError as error:
+                if error.status_code not in _NO_ROUTE or self._look() is None:
                     raise
         return self._send_signed()
 
     def _send_signed(self) -> str:
         """PUT the rows at the address that the service signs for them, with the headers that are part of the signature."""
-        import httpx
-
         file, size = f"{self._name}.jsonl", str(self._content.stat().st_size)
         answer = self._service.read(
             lambda sdk: sdk.datasets.get_upload_endpoint(self._name, account_id=self._service.account, filename_to_size={file: size})
@@ -106,8 +105,8 @@ class _Upload:
         if not isinstance(urls, Mapping) or not urls.get(file):
             raise ValueError("the service signed no address for the upload")
         headers = {"Content-Type": "application/octet-stream", "X-Goog-Content-Length-Range": f"{size},{size}", "Content-Length": size}
-        with self._content.open("rb") as rows, httpx.Client(timeout=10 * self._service.options.timeout_s) as client:
-            client.put(self._service.signed(str(urls[file])), content=rows, headers=headers).raise_for_status()
+        with self._content.open("rb") as rows:
+            self._service.put(str(urls[file]), rows, headers)
         return self._name
 
     def _trouble(self) -> str:
@@ -117,11 +116,11 @@ class _Upload:
             return "it is not there"
         if _is_ready(found):
             return ""
-        said, pause = self._validate(), FIRST_PAUSE_S
+        said, pause, end = self._validate(), FIRST_PAUSE_S, time.monotonic() + 10 * self._service.options.timeout_s
         while not _is_ready(found := self._look() or {}):
             if said := said or _against(found):
                 return said
-            if time.monotonic() > self._end:
+            if time.monotonic() > end:
                 raise ProviderError(f"the dataset {self._name} is still {found.get('state')}. Run again: it is not uploaded twice")
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_S)
@@ -135,7 +134,7 @@ class _Upload:
             try:
                 plain(self._service.sdk.datasets.validate_upload(self._name, account_id=self._service.account, body={}))
             except fireworks.APIStatusError as error:
-                if error.status_code == 404:  # it has no such route, and finds out by itself
+                if error.status_code in _NO_ROUTE:  # it finds out by itself
                     return ""
                 if not self._service.calls.refused(error):
                     raise

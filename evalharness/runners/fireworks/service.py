@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from evalharness.errors import ConfigError, MissingExtra, Problem, ProviderError
@@ -18,6 +18,9 @@ from evalharness.runners.buying import LOOKS_S, Calls, NotThere
 from evalharness.runners.fireworks.options import FireworksOptions
 
 if TYPE_CHECKING:
+    import ssl
+
+    import httpx
     from fireworks import Fireworks
 
 T = TypeVar("T")
@@ -84,12 +87,7 @@ class Service:
 
     def fetch(self, url: str) -> bytes:
         """What lies at a signed address, without credentials; empty if nothing does. Raises the SDK's errors."""
-        import httpx
-
-        with (
-            httpx.Client(timeout=self.options.timeout_s, follow_redirects=True) as client,
-            client.stream("GET", self.signed(url)) as answer,
-        ):
+        with self._storage(self.options.timeout_s) as storage, storage.stream("GET", self.signed(url)) as answer:
             if answer.status_code == 404:
                 return b""
             answer.raise_for_status()
@@ -99,6 +97,11 @@ class Service:
                 if len(content) > _MOST_BYTES:
                     raise ValueError("it is larger than any file of metrics")
             return bytes(content)
+
+    def put(self, url: str, content: IO[bytes], headers: dict[str, str]) -> None:
+        """Lay a file at a signed address, without credentials. Raises the SDK's errors."""
+        with self._storage(10 * self.options.timeout_s) as storage:
+            storage.put(self.signed(url), content=content, headers=headers).raise_for_status()
 
     def signed(self, url: str) -> str:
         """A signed address in full. Raises ValueError unless it is encrypted, on this machine, or where the service itself is."""
@@ -128,6 +131,18 @@ class Service:
             found = f"the key is for {len(known)} accounts: {', '.join(known)}" if known else "the service does not say whose the key is"
             raise ConfigError([Problem("", "account_id", found, "Set account_id, or FIREWORKS_ACCOUNT_ID")])
         return known[0]
+
+    def _storage(self, timeout_s: float) -> httpx.Client:
+        import httpx
+
+        return httpx.Client(timeout=timeout_s, follow_redirects=True, verify=self._certificates)
+
+    @functools.cached_property
+    def _certificates(self) -> ssl.SSLContext:
+        """Read once: it takes longer than most calls."""
+        import httpx
+
+        return httpx.create_ssl_context()
 
     @functools.cached_property
     def calls(self) -> Calls:
