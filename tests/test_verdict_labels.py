@@ -22,7 +22,7 @@ from evalharness.verdict import View, compare, decide, gate, load
 from evalharness.verdict.agreeing import agreement
 from evalharness.verdict.correcting import answers, gain, pairs, score
 from evalharness.verdict.evidence import Opinion, gains, scores
-from evalharness.verdict.labels import people
+from evalharness.verdict.labels import Read, _means, people
 from tests.judged import RUN, Graded, PairJudge, StyleJudge, Trial, judged_view, label_all, labelled, stored
 
 OPINION = "judge opinion, not corrected"
@@ -393,3 +393,11 @@ def test_corrected_intervals_cover_the_truth_where_the_judge_s_do_not() -> None:
     assert covered / runs >= 0.92
     assert own / runs >= 0.92
     assert naive / runs < 0.15
+
+
+def test_of_several_answers_to_an_item_only_the_labelled_ones_meet_the_judge() -> None:
+    reads = [Read(0, 1, "ada", 1.0, 0.0), Read(0, 1, "bob", 0.0, 0.0), Read(2, 0, "ada", 1.0, 1.0), Read(2, 1, "ada", 0.0, 0.0)]
+    judged = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
+    label, there = _means(reads, judged)
+    assert label.tolist() == pytest.approx([0.5, np.nan, 0.5], nan_ok=True)
+    assert there.tolist() == [0.0, 1.0, 0.5], "what is not labelled keeps its mean over all answers"
