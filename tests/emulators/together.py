@@ -274,7 +274,8 @@ class TogetherEmulator(Emulator):
         job["model_output_name"] = f"{SLUG}/{job['model'].rpartition('/')[2]}-{job['suffix']}-{job['id'][-4:]}"
         job.update(
             token_count=12_000, total_price=2_500_000_000, model_object_id=f"ml_{job['id'][-4:]}", model_object_revision_id="rv_1",
-            adapter_object_id=f"ml_a{job['id'][-4:]}", progress={"estimate_available": False, "seconds_remaining": 0},
+            adapter_object_id=f"ml_a{job['id'][-4:]}", updated_at="2026-09-21T14:15:50.000Z",
+            progress={"estimate_available": False, "seconds_remaining": 0},
         )  # fmt: skip
 
     def tell(self, job: str, kind: str, message: str, *, total_steps: int = 0, level: str = "info") -> None:

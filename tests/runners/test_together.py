@@ -15,7 +15,7 @@ from evalharness.errors import ConfigError, ProviderError, Refused
 from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point, Status
 from evalharness.runners.buying import Calls
-from evalharness.runners.together import TogetherOptions, TogetherRunner, files
+from evalharness.runners.together import TogetherOptions, TogetherRunner, files, jobs
 from tests.emulators.core import KEY, SPECS, Fault
 from tests.emulators.together import BASE, TogetherEmulator
 
@@ -136,7 +136,7 @@ def test_from_rows_to_a_tuned_model(service: TogetherEmulator, job: Job) -> None
     assert states[1].points == (Point(1, 2.5, None, 1e-5),)
     last = states[-1]
     assert last.points == (Point(1, 2.5, None, 1e-5), Point(2, 1.5, None, 1e-5), Point(3, 1.2, 1.25, 1e-5), Point(6, 0.75, 1.0, 1e-5))
-    assert (last.step, last.total_steps, last.tokens, last.cost_usd) == (6, 6, 12_000, 2.5)
+    assert (last.step, last.total_steps, last.tokens, last.cost_usd, last.seconds) == (6, 6, 12_000, 2.5, 150.0)
     assert last.model is not None
     assert last.model.model == f"together/{TUNED}"
     assert last.model.checkpoints == (f"together/{TUNED}:3",)
@@ -426,6 +426,13 @@ def test_an_unpriced_job_costs_what_the_book_says_or_nobody_knows(service: Toget
     service.jobs[handle.provider_id]["total_price"] = 0
     assert runner().poll(handle).cost_usd is None
     assert runner(prices={"usd_per_million_training_tokens": 5.0}).poll(handle).cost_usd == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    "dates", [{}, {"created_at": "yesterday"}, {"created_at": "2026-09-21T14:13:20", "updated_at": "2026-09-21T14:13:21Z"}]
+)
+def test_dates_that_cannot_be_read_are_no_duration(dates: dict[str, str]) -> None:
+    assert jobs.status({"status": "cancelled", **dates}, [], [], None, None).seconds is None
 
 
 def test_cancel(service: TogetherEmulator, job: Job) -> None:

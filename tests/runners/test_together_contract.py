@@ -72,6 +72,11 @@ def test_the_shipped_trainer_is_one() -> None:
     assert (options.n_epochs, options.lora_r, options.serve.where) == (3, 16, "local")
 
 
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+def test_chat_takes_both_forms_of_the_address(ending: str) -> None:
+    assert TogetherChat(ChatOptions(name="m", base_url=f"http://h:1{ending}")).base_url == "http://h:1/v1"
+
+
 def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOGETHER_API_KEY", KEY)
     monkeypatch.setitem(sys.modules, "together", None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -446,6 +448,23 @@ def test_the_adapter_is_downloaded_and_answers_here(v2: TogetherEmulator, tmp_pa
     assert ours.served(KEY_1) is None
     ours.release(endpoint)
     assert [path.name for path in (tmp_path / "adapters").iterdir()] == ["ft-0001"]  # nothing half-done is left
+
+
+@pytest.mark.slow
+def test_a_downloaded_adapter_changes_what_the_base_answers(v2: TogetherEmulator, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    numbers = struct.pack("<192f", *(math.sin(number) for number in range(192)))
+    name = "base_model.model.model.layers.{}.self_attn.q_proj.lora_{}.weight"
+    tensors = {name.format(layer, "A"): ([1, 192], numbers) for layer in range(4)}
+    tensors |= {name.format(layer, "B"): ([192, 1], numbers) for layer in range(4)}
+    v2.jobs["ft-0001"] = {"id": "ft-0001", "status": "completed"}
+    v2.archive = packed({"adapter_config.json": CONFIG, "adapter_model.safetensors": safetensors(tensors)})
+    endpoint = runner(where="local", folder=str(tmp_path)).serve(MODEL, KEY_1)
+    plugin, model = endpoint_model(endpoint, Path())
+    question = Request("o", "s", (Message("user", "What is two and two?"),), Sampling(max_tokens=8))
+    worn, bare = ask(model, [replace(question, adapter=endpoint.adapter), replace(question, output_id="p")])
+    assert (plugin, worn.error, bare.error) == ("local", None, None)
+    assert worn.text != bare.text
 
 
 def test_a_checkpoints_adapter_has_a_folder_of_its_own(v2: TogetherEmulator, tmp_path: Path) -> None:

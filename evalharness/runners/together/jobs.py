@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from evalharness.records import Point, State, Status, TrainedModel
+from evalharness.records import FINAL, Point, State, Status, TrainedModel
 from evalharness.runners import hosted
 from evalharness.runners.hosted import number
 
@@ -110,9 +111,19 @@ def status(found: Json, events: Sequence[Json], metrics: Iterable[Json], model: 
         model=model,
         tokens=int(tokens) if tokens else None,
         cost_usd=spent / NANODOLLARS if spent and now == "succeeded" else cost_usd,
+        seconds=_seconds(found) if now in FINAL else None,
         error=error(found, events) if now in ("failed", "cancelled") else None,
         again=found.get("status") != "user_error" and not any(str(event.get("type")).lower() == "job_user_error" for event in events),
     )
+
+
+def _seconds(found: Json) -> float | None:
+    """From its creation to its last change."""
+    try:
+        ends = [datetime.fromisoformat(str(found.get(name))) for name in ("created_at", "updated_at")]
+        return (ends[1] - ends[0]).total_seconds() or None
+    except (ValueError, TypeError):  # no dates, or one of them without a time zone
+        return None
 
 
 def facts(found: Json) -> dict[str, float | int | str | None]:
