@@ -20,7 +20,7 @@ from evalharness.ids import digest
 from evalharness.prices import price
 from evalharness.records import TrainedModel
 from evalharness.runners.buying import NotThere
-from evalharness.runners.fireworks import jobs
+from evalharness.runners.fireworks.jobs import named, reason, word
 from evalharness.runners.fireworks.service import Json, Service, last, plain
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Deployments:
         """The deployment made for this key that is not being deleted, whatever else its state."""
         for name in self._names(key):
             found = self._look(name)
-            if found is not None and jobs.word(found) not in _GOING:
+            if found is not None and word(found) not in _GOING:
                 return {**found, "name": name}
         return None
 
@@ -87,14 +87,14 @@ class Deployments:
     def release(self, resource: str) -> None:
         """Unload its adapters and delete it; returns once it is gone or certainly going. Raises ProviderError if it may still run."""
         end, pause, hard = time.monotonic() + RELEASE_S, self._pause_s, True
-        while (found := self._look(resource)) is not None and jobs.word(found) not in _GOING:
+        while (found := self._look(resource)) is not None and word(found) not in _GOING:
             if found.get("enableAddons"):
                 self._unload(resource)
             said = self._delete(resource, hard)
-            if (found := self._look(resource)) is None or jobs.word(found) in _GOING:
+            if (found := self._look(resource)) is None or word(found) in _GOING:
                 return
             if time.monotonic() > end:
-                raise ProviderError(f"{resource} does not end, and may still run and cost money: {said or jobs.word(found).lower()}")
+                raise ProviderError(f"{resource} does not end, and may still run and cost money: {said or word(found).lower()}")
             hard = not hard
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_S)
@@ -104,7 +104,7 @@ class Deployments:
         return self._price(self._serve.accelerator_type, self._serve.accelerator_count)
 
     def _names(self, key: str) -> Iterator[str]:
-        name = f"accounts/{self._service.account}/deployments/{jobs.named(key)}"
+        name = f"accounts/{self._service.account}/deployments/{named(key)}"
         yield from (name if number == 1 else f"{name}-{number}" for number in range(1, _NAMES + 1))
 
     def _look(self, resource: str) -> Json | None:
@@ -117,7 +117,7 @@ class Deployments:
     def _create(self, key: str, base: str) -> str:
         name = next((name for name in self._names(key) if self._look(name) is None), None)
         if name is None:
-            raise ProviderError(f"the deployments of {jobs.named(key)} are still being deleted. Run again later")
+            raise ProviderError(f"the deployments of {named(key)} are still being deleted. Run again later")
         account, deployment = _parts(name)
         asked = self._asked(base)
 
@@ -149,13 +149,13 @@ class Deployments:
         while True:
             found = self._look(name)
             misses = misses + 1 if found is None else 0
-            state = jobs.word(found or {})
+            state = word(found or {})
             if found is not None and state == "READY":
                 return {**found, "name": name}
             if state in _GOING or misses >= _MISSES:
                 raise ProviderError(f"the deployment {last(name)} was deleted while it started")
             if state == "FAILED":
-                raise _Failed(jobs.reason(found or {}))
+                raise _Failed(reason(found or {}))
             if time.monotonic() > end:
                 raise _Failed(f"it is still {state.lower() or 'not shown'}")
             time.sleep(pause)
@@ -190,11 +190,11 @@ class Deployments:
             except ProviderError as error:
                 raise _Failed(str(error)) from None
         end, pause = time.monotonic() + self._serve.ready_timeout_s, self._pause_s
-        while (state := jobs.word(found := self._loaded(tuned, name) or {"state": "UNDEPLOYING"})) != "DEPLOYED":
+        while (state := word(found := self._loaded(tuned, name) or {"state": "UNDEPLOYING"})) != "DEPLOYED":
             if state in ("", "UPDATING"):
                 return
             if state == "UNDEPLOYING" or time.monotonic() > end:
-                raise _Failed(f"its adapter: {jobs.reason(found)}")
+                raise _Failed(f"its adapter: {reason(found)}")
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_S)
 
