@@ -529,6 +529,8 @@ def test_a_base_that_cannot_be_served_is_warned_of(service: TogetherEmulator, jo
         assert runner(serve={"where": "local"}).check(replace(job, base=f"{BASE}-Reference")) == []
         service.fail("hardware", Fault.http(404), Fault.http(404))  # a service without this list has other ways
         assert runner().check(job) == []
+        service.fail("hardware", Fault.http(403))
+        assert runner().check(job) == []
     assert caplog.text == ""
 
 

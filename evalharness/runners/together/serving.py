@@ -7,6 +7,7 @@ The v2 API belongs to projects and has deployments under endpoints; the v1 API h
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from evalharness.errors import ProviderError
 from evalharness.records import TrainedModel
 from evalharness.runners.buying import NotThere
 from evalharness.runners.together.service import Service
+
+log = logging.getLogger("evalh")
 
 RELEASE_S = 300.0
 """Seconds in which a service must let go of what is released."""
@@ -133,12 +136,14 @@ class Dedicated:
             pause = min(1.5 * pause, LONGEST_PAUSE_S)
 
     def takes(self, base: str) -> bool:
-        """False if the service lists hardware, and says that there is none for models of this base."""
+        """False if the service lists hardware, and says that there is none for models of this base; in any doubt True."""
         ask = self._service.calls.read
         try:
             ask(lambda: self._service.sdk.get("/v1/hardware", cast_to=object, options={"params": {"model": base}}))
         except NotThere:
             return not self._service.optional_items(lambda sdk: sdk.get("/v1/hardware", cast_to=object))
+        except ProviderError as error:
+            log.info("the service does not say on what hardware %s can be served: %s", base, error)
         return True
 
     def hourly(self, model: TrainedModel) -> float | None:
