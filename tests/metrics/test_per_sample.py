@@ -47,7 +47,9 @@ def test_the_readmes_metric_works(tmp_path: Path) -> None:
     assert code is not None
     assert len(code[1].splitlines()) <= 20
     (tmp_path / "checks.py").write_text(code[1])
-    metric = registry.find("metrics", "checks.py:Polite", tmp_path)()
+    plugin = registry.find("metrics", "checks.py:polite", tmp_path)
+    metric = plugin(registry.options(plugin, {"words": 3}, tmp_path))
     assert isinstance(metric, Metric)
     assert metric.score(SAMPLE, Reply("o", "Thank you", "stop")) == (1.0,)
     assert metric.score(SAMPLE, Reply("o", "No", "stop")) == (0.0,)
+    assert metric.score(SAMPLE, Reply("o", "Thank you very much", "stop")) == (0.0,)

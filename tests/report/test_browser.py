@@ -18,6 +18,8 @@ from evalharness.verdict import load
 from tests.report.browser import chromium, complaints, open_page, requests
 from tests.report.made import Made, trained
 
+pytestmark = pytest.mark.browser
+
 HOSTILE = {
     0: "<script>window.hacked=1</script>",
     1: "</script><script>window.hacked=2</script><!--",
