@@ -107,6 +107,7 @@ class Bleu(Sacrebleu):
             self._library = self._bleu = BLEU(force=True, **self.options.model_dump())
         except (ImportError, RuntimeError) as error:
             raise ConfigError(f"bleu: the tokenizer {self.options.tokenize!r} cannot start: {' '.join(str(error).split())}") from None
+        self._tokens = lru_cache(REMEMBERED)(self._reference_tokens)
         self._references = lru_cache(REMEMBERED)(super()._references)  # type: ignore[method-assign]
 
     def score_many(self, samples: Sequence[Sample], replies: Sequence[Reply]) -> Floats:
@@ -119,12 +120,15 @@ class Bleu(Sacrebleu):
     def _many(self, samples: Sequence[Sample], replies: Sequence[Reply]) -> Floats:
         prepare, order = self._bleu._preprocess_segment, self.options.max_ngram_order
         answers = [prepare(metrics.text_of(reply)).split() for reply in replies]
-        references = [[prepare(target).split() for target in metrics.targets_of(sample, self.name)] for sample in samples]
+        references = [self._tokens(metrics.targets_of(sample, self.name)) for sample in samples]
         length = np.array([len(answer) for answer in answers], dtype=np.float64)
         pairs = zip(answers, references, strict=True)
         closest = [self._bleu._get_closest_ref_len(len(answer), [len(each) for each in targets]) for answer, targets in pairs]
         total = np.maximum(length[:, None] - np.arange(order), 0.0)
         return np.column_stack([length, closest, matched_ngrams(answers, references, order), total])
+
+    def _reference_tokens(self, targets: tuple[str, ...]) -> list[list[str]]:
+        return [self._bleu._preprocess_segment(target).split() for target in targets]
 
     def failed(self, sample: Sample) -> tuple[float, ...]:
         """No answer (brevity penalty) and no match in as many n-grams as the longest target has (precision)."""
@@ -151,8 +155,10 @@ class Bleu(Sacrebleu):
         if method == "add-k":
             added = np.where(np.arange(correct.shape[-1]) > 0, value, 0.0)
             correct, total = correct + added, total + added
-        there = np.cumprod(total > 0, axis=-1).astype(bool)
+        there = np.logical_and.accumulate(total > 0, axis=-1)
         none = there & (correct == 0)
+        if there.all() and not none.any():  # as in nearly every sum of many answers: nothing to smooth, nothing left out
+            return 100 * correct / total, np.full(total.shape[:-1], total.shape[-1])
         smoothed = np.zeros_like(correct)
         if method == "exp":
             smoothed = 0.5 ** np.cumsum(none, axis=-1)

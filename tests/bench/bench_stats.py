@@ -64,8 +64,10 @@ def test_paired_tests_in_a_thirtieth_of_sacrebleus_time() -> None:
 
     def from_texts() -> None:
         bleu_stats.cache_clear()
+        BLEU._tokens.cache_clear()  # within a run the six systems share their references; runs share nothing
         our_tests([bleu_stats(name) for name in (BASELINE, *SYSTEMS)])
 
+    faster = []
     for clock in (time.perf_counter, time.process_time):
         theirs = seconds(sacrebleu_tests, 1, clock)
         texts = seconds(sacrebleu_extraction, 1, clock)
@@ -78,6 +80,8 @@ def test_paired_tests_in_a_thirtieth_of_sacrebleus_time() -> None:
         print(f"  ours from texts: {whole:.2f} s = 1/{theirs / whole:.0f} of its tests")
         assert ours < (theirs - texts) / TIMES_FASTER
         assert compared < (theirs - texts) / TIMES_FASTER
+        faster.append(theirs / whole)
+    assert max(faster) > TIMES_FASTER, "by one of the clocks: what else runs on the machine must not decide"
 
 
 def board(arms: int = 10, items: int = 10_000) -> list[tuple[list[Floats], Measure]]:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from evalharness.cli.compare import _flip
 from tests.cli.conftest import Said
 from tests.pipeline.conftest import SUITE, Workspace
 
@@ -83,3 +84,8 @@ def test_decide_about_the_deployed_arm(evalh: Evalh, workspace: Workspace) -> No
     evalh("pin", "production")
     assert "tuned of pin production" in evalh("decide", "--deployed", "tuned@pin:production").out
     assert evalh("decide", "--deployed", "nobody").code == 2
+
+
+def test_items_without_a_target_flip_too() -> None:
+    shown = _flip({"input": "which one?\x1b", "targets": [], "answers": {"tuned": "this", "prompt": None}})
+    assert shown.splitlines() == ["", "'which one?\\x1b'", "  tuned        'this'", "  prompt       None"]
