@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +36,13 @@ class StrictRunner(HastyRunner):
     strict = True
 
 
+CERTIFICATES = ssl.create_default_context()
+"""Read once: every client of the SDK would read them anew."""
+
+
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpx._transports.default.create_ssl_context", lambda *args, **options: CERTIFICATES, raising=False)
     monkeypatch.setattr(files, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setitem(Calls.read.__globals__, "_READS_S", (0.0, 0.0))
 

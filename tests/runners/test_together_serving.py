@@ -22,7 +22,7 @@ from evalharness.runners.together import TogetherOptions, adapter, serving
 from tests.contracts import ask
 from tests.emulators.core import KEY, Fault
 from tests.emulators.together import BASE, PROJECT, TogetherEmulator, packed, refusal, safetensors
-from tests.runners.test_together import LOST, NOT_MADE, REFUSED, HastyRunner, StrictRunner
+from tests.runners.test_together import CERTIFICATES, LOST, NOT_MADE, REFUSED, HastyRunner, StrictRunner
 
 NAME = "team/base-8b-tuned-a1b2c3d4e5f6-0001"
 KEY_1 = "0123456789abcdef01234567"
@@ -34,6 +34,7 @@ MODEL = TrainedModel(
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("httpx._transports.default.create_ssl_context", lambda *args, **options: CERTIFICATES, raising=False)
     monkeypatch.setitem(Calls.read.__globals__, "_READS_S", (0.0, 0.0))
     monkeypatch.delenv("TOGETHER_PROJECT_ID", raising=False)
 
