@@ -49,11 +49,11 @@ class render:
                 yield from (Padding(plain(line, "dim"), (0, 0, 0, 2)) for line in people.lines(metric.human))
                 yield ""
         yield _outcomes(report, width)
-        yield from _section(f"Slices by {visible(report.ranked_by)}, at {percent(report.level)} each", _slices(report, width))
         yield from _section("Training", [_training(row) for row in report.rows if row.training is not None and row.problem is None])
         yield from _section("Not scored", [_not_scored(row) for row in report.rows if row.problem is not None])
         yield from _section(f"Gate against {figures.gate_reference(report)}", _gate(report))
         yield from _section("Decision", [plain(text) for text in (report.decision or {}).get("sentences", [])[1:]])
+        yield from _section(f"Slices by {visible(report.ranked_by)}, at {percent(report.level)} each", _slices(report, width))
         yield from _section("Notes", [plain(note) for note in report.notes])
         yield from _section("How", _how(report))
 
