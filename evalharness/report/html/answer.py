@@ -15,6 +15,8 @@ from evalharness.report.model import Report, Row
 from evalharness.verdict.wording import Unit, percent, several
 
 ACTIONS = {"ADOPT": "Ship", "KEEP": "Keep", "UNDECIDED": "Keep for now:"}
+MOST_TOLD = 2
+"""Candidates that the first screen speaks of where none is chosen; the others are below."""
 TONES = {"ADOPT": "good", "PASS": "good", "FAIL": "bad", "INVALID": "bad", "KEEP": "calm", "UNDECIDED": "open", "INCONCLUSIVE": "open"}
 
 
@@ -57,9 +59,9 @@ def _sure(report: Report, arm: str) -> list[str]:
     lines = []
     evidence = (report.decision or {}).get("evidence", {})
     unit = _unit(report, evidence.get("metric", report.ranked_by))
-    for each in evidence.get("candidates", []):
-        if each["candidate"] == arm or evidence.get("chosen") is None:
-            lines.append(_gain(each["candidate"], each["difference"], unit, str(evidence.get("against"))))
+    tried = sorted(evidence.get("candidates", []), key=lambda each: -(each["difference"]["value"] or 0.0))
+    told = [each for each in tried if each["candidate"] == arm] or tried[:MOST_TOLD]
+    lines += [_gain(each["candidate"], each["difference"], unit, str(evidence.get("against"))) for each in told]
     if (report.decision or {}).get("outcome") == "ADOPT":
         wanted = f"not at least {unit.size(evidence['min_gain'])} better" if evidence.get("min_gain") else "no better"
         chance = percent((1 - report.confidence) / 2)
@@ -74,7 +76,7 @@ def _sure(report: Report, arm: str) -> list[str]:
 
 def _gain(label: str, found: Mapping[str, Any], unit: Unit, against: str) -> str:
     ends = " to ".join("∞" if found[end] is None else unit.gain(found[end]) for end in ("low", "high"))
-    return f"{label}: {unit.gain(found['value'])} {unit.word} over {against}; {percent(found['level'])} interval {ends}."
+    return f"{label}: {unit.gain(found['value'])} {unit.word} against {against}; {percent(found['level'])} interval {ends}."
 
 
 def _gate_line(report: Report, arm: str) -> list[str]:
