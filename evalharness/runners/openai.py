@@ -241,6 +241,9 @@ class OpenAIRunner:
         names = [one.fine_tuned_model_checkpoint for one in saved]
         settings = found.hyperparameters.model_dump() if hasattr(found.hyperparameters, "model_dump") else {}
         facts = {key: value for key, value in settings.items() if isinstance(value, int | float | str)}
+        base = self._calls.optional(lambda: self._sdk.models.retrieve(str(found.model)), None)
+        if ends := getattr(base, "shutdown_date", None):
+            facts["shutdown_date"] = str(ends)  # a tuned model ends with its base
         return points, TrainedModel(
             f"openai/{found.fine_tuned_model}",
             None,

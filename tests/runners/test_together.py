@@ -458,7 +458,7 @@ def test_cancel(service: TogetherEmulator, job: Job) -> None:
 
 
 def test_the_service_says_what_the_uploaded_rows_will_cost(service: TogetherEmulator, job: Job) -> None:
-    assert runner(n_epochs=3, lora_r=16).estimate(job) == 1.25
+    assert runner(estimate_by="service", n_epochs=3, lora_r=16).estimate(job) == 1.25
     assert service.called("estimate")[0].body == {
         "training_file": "file-0001",
         "validation_file": "file-0002",
@@ -474,26 +474,26 @@ def test_the_service_says_what_the_uploaded_rows_will_cost(service: TogetherEmul
 
 def test_where_the_service_says_no_price_tokens_are_counted(service: TogetherEmulator, job: Job) -> None:
     service.estimate = {"estimation_available": False, "unavailable_reason": "train_file_not_validated"}
-    assert runner().estimate(job) is None
-    priced = runner(prices={"usd_per_million_training_tokens": 1e6}, n_epochs=2)
+    assert runner(estimate_by="service").estimate(job) is None
+    priced = runner(estimate_by="service", prices={"usd_per_million_training_tokens": 1e6}, n_epochs=2)
     tokens = sum(len(message.content) // 3 + 8 for row in job.train for message in row)
     dev = sum(len(message.content) // 3 + 8 for row in job.dev for message in row)
     assert priced.estimate(job) == pytest.approx(2 * tokens + 5 * dev)
     service.fail("estimate", Fault.http(404))
-    assert runner().estimate(job) is None
+    assert runner(estimate_by="service").estimate(job) is None
     service.fail("list_files", *[Fault.http(403, "no")] * 2)
-    assert runner().estimate(job) is None
+    assert runner(estimate_by="service").estimate(job) is None
 
 
 def test_tokens_counted_here_send_nothing(service: TogetherEmulator, job: Job) -> None:
-    assert runner(estimate_by="tokens").estimate(job) is None
+    assert runner().estimate(job) is None
     assert service.calls == []
 
 
 def test_a_job_beyond_the_credit_is_warned_of(service: TogetherEmulator, job: Job, caplog: pytest.LogCaptureFixture) -> None:
     service.estimate |= {"allowed_to_proceed": False}
     with caplog.at_level(logging.WARNING, "evalh"):
-        assert runner().estimate(job) == 1.25
+        assert runner(estimate_by="service").estimate(job) == 1.25
     assert "exceeds the account's credit (limit: 100.0 USD)" in caplog.text
 
 
