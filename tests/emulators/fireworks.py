@@ -256,12 +256,14 @@ class FireworksEmulator(Emulator):
         found = known(self.deployments, name)
         if found["state"] != self.deployment_states[-1]:
             found["state"] = self.step(name, self.deployment_states)
+        if found.get("desiredReplicaCount") and self.step(f"{name} wakes", ["0", "0", "1"]) == "1":
+            found["replicaCount"] = found["desiredReplicaCount"]
         if found["state"] == "FAILED":
             found["status"] = {"code": "RESOURCE_EXHAUSTED", "message": "no capacity for NVIDIA_H100_80GB"}
         return shown(found)
 
     def scale(self, call: Incoming) -> Json:
-        known(self.deployments, self.named("deployments", call))["replicaCount"] = call.json["replicaCount"]
+        known(self.deployments, self.named("deployments", call))["desiredReplicaCount"] = call.json["replicaCount"]
         return {}
 
     def delete_deployment(self, call: Incoming) -> Json:

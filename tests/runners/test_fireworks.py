@@ -17,9 +17,11 @@ from evalharness import buying
 from evalharness.errors import ConfigError, ProviderError, Refused
 from evalharness.models.openai_chat import ChatOptions, FireworksChat
 from evalharness.records import Endpoint, Handle, Job, Message, Point, Status, TrainedModel
+from evalharness.runners import hosted
 from evalharness.runners.fireworks import FireworksOptions, FireworksRunner, datasets, jobs, serving
-from tests.emulators.core import KEY, SPECS, Fault
-from tests.emulators.fireworks import ACCOUNT, BASE, FireworksEmulator
+from evalharness.runners.fireworks.service import Service
+from tests.emulators.core import KEY, SPECS, Fault, Incoming, Refuse
+from tests.emulators.fireworks import ACCOUNT, BASE, FireworksEmulator, known
 
 DONE = ("succeeded", "failed", "cancelled")
 INTENT = "a1b2c3d4e5f6a7b8c9d0e1f2"
@@ -269,10 +271,48 @@ def test_rows_that_the_service_refuses_are_said(service: FireworksEmulator, job:
 def test_a_dataset_whose_rows_turn_out_bad_is_said(lenient: FireworksEmulator, job: Job) -> None:
     lenient.dataset_states = ["UPLOADING"]
     status = {"code": "INVALID_ARGUMENT", "message": "row 2 has no messages"}
-    lenient.fail("dataset", Fault(404, {"code": 5}), *[Fault(200, {"state": "UPLOADING", "status": status})] * 3)
-    with pytest.raises(Refused, match="cannot be used: row 2 has no messages"):
-        easy().submit(job)
+    for said, why in (({"state": "UPLOADING", "status": status}, "row 2 has no messages"), ({"state": "FAILED"}, "failed")):
+        lenient.fail("dataset", Fault(404, {"code": 5}), *[Fault(200, said)] * 2)
+        with pytest.raises(Refused, match=f"cannot be used: {why}"):
+            easy().submit(job)
+        lenient.datasets.clear()
     assert lenient.jobs == {}
+
+
+def test_an_upload_that_is_refused_buys_nothing_unless_somebody_else_was_quicker(service: FireworksEmulator, job: Job) -> None:
+    service.fail("upload", Fault.http(413, "too large"))
+    with pytest.raises(Refused, match="too large"):
+        runner().submit(job)
+    assert service.jobs == {}
+
+    def watch(route: str, when: str) -> None:
+        if (route, when) == ("upload", "after"):
+            for found in service.datasets.values():
+                found["state"] = "READY"
+
+    service.watch = watch
+    service.fail("upload", replace(Fault.http(400, "it is not awaiting an upload"), after=True))
+    assert runner().submit(job).provider_id == JOB
+
+
+class Wordless(FireworksEmulator):
+    """Its datasets have no states, and need no validation."""
+
+    def dataset(self, call: Incoming) -> dict[str, Any]:
+        return {"name": known(self.datasets, self.named("datasets", call))["name"]}
+
+    def validate(self, call: Incoming) -> dict[str, Any]:
+        raise Refuse(404, "Not Found")
+
+    def create_job(self, call: Incoming) -> dict[str, Any]:
+        return {"name": JOB}
+
+
+def test_a_service_whose_datasets_have_no_states_is_enough(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    with Wordless(checked=False) as service:
+        point_at(service, monkeypatch)
+        assert easy(timeout_s=1.0).submit(job).provider_id == JOB
+        assert len(service.contents) == 2
 
 
 def test_an_upload_that_was_cut_off_is_gone_on_with(service: FireworksEmulator, job: Job) -> None:
@@ -308,17 +348,14 @@ def test_rows_go_to_a_signed_address(monkeypatch: pytest.MonkeyPatch, job: Job, 
 
 def test_a_signed_address_that_is_not_encrypted_gets_nothing(lenient: FireworksEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "MOST_AT_ONCE", 10)
-    monkeypatch.setattr(lenient, "upload_endpoint", lambda call: {"filenameToSignedUrls": dict.fromkeys(call.json["filenameToSize"], URL)})
-    with FireworksEmulator(checked=False) as other:
-        point_at(other, monkeypatch)
-        other.fail("upload_endpoint", Fault(200, {"filenameToSignedUrls": {}}))
-        with pytest.raises(ProviderError, match="signed no address"):
+    name = hosted.write_rows(job.train, Path(job.workdir) / "rows.jsonl")
+    for urls, said in (({}, "signed no address"), ({name: URL}, r"not encrypted came: http://storage\.example\.com")):
+        lenient.fail("upload_endpoint", Fault(200, {"filenameToSignedUrls": urls}))
+        with pytest.raises(ProviderError, match=said):
             easy().submit(job)
-    ours = easy(base_url=lenient.url)
-    with pytest.raises(ValueError, match=r"not encrypted came: http://storage\.example\.com"):
-        ours._service.signed(URL)
-    assert ours._service.signed("/signed/x") == f"{lenient.url}/signed/x"
-    assert ours._service.signed("https://storage.example.com/x") == "https://storage.example.com/x"
+    ours = Service(FireworksOptions())
+    assert ours.signed("/signed/x") == f"{lenient.url}/signed/x"
+    assert ours.signed("https://storage.example.com/x") == "https://storage.example.com/x"
 
 
 URL = "http://storage.example.com/rows"
@@ -507,6 +544,18 @@ def test_the_key_is_in_no_message(service: FireworksEmulator, job: Job) -> None:
     assert KEY not in repr(ours) + repr(vars(ours))
 
 
+def test_what_signs_an_address_is_in_no_message(service: FireworksEmulator, job: Job, caplog: pytest.LogCaptureFixture) -> None:
+    ours = runner()
+    handle = ours.submit(job)
+    follow(ours, handle)
+    service.jobs[JOB]["metricsFileSignedUrl"] += "?X-Goog-Expires=3600&X-Goog-Signature=abcdef0123456789&x=1"
+    service.fail("metrics", Fault.http(403))
+    with caplog.at_level(logging.INFO, "evalh"):
+        ours.poll(handle)
+    assert "?***" in caplog.text
+    assert "abcdef0123456789" not in caplog.text.partition("HTTP Request")[0]
+
+
 def test_the_service_estimates(service: FireworksEmulator, job: Job) -> None:
     assert runner(epochs=2).estimate(job) == 1.25
     (asked,) = service.called("estimate")
@@ -577,6 +626,7 @@ def test_an_addon_is_loaded_and_unloaded(service: FireworksEmulator) -> None:
     assert endpoint.model == f"fireworks/{TUNED}#{OPEN}"
     body = service.called("create_deployment")[0].body
     assert (body["baseModel"], body["enableAddons"], body["deploymentShape"]) == (BASE, True, "default")
+    assert "precision" not in body
     assert service.called("load")[0].body == {"model": TUNED, "deployment": OPEN}
     runner(serve={"mode": "live-merge"}).release(Endpoint("", resource_id=OPEN))  # whatever the trainer says by now
     assert (service.adapters, service.deployments) == ({}, {})
@@ -645,7 +695,8 @@ def test_what_has_fallen_asleep_is_woken(service: FireworksEmulator) -> None:
     service.deployments[OPEN]["replicaCount"] = 0
     runner().serve(model, INTENT)
     assert service.called("scale")[0].body == {"replicaCount": 1}
-    service.deployments[OPEN]["replicaCount"] = 0
+    assert service.deployments[OPEN]["replicaCount"] == 1
+    service.deployments[OPEN].update(replicaCount=0, desiredReplicaCount=0)
     service.fail("scale", Fault.http(404))  # the first request wakes it, too
     runner().serve(model, INTENT)
     assert len(service.called("create_deployment")) == 1
@@ -798,6 +849,7 @@ def test_options_that_do_not_fit_together_are_refused() -> None:
         {"serve": {"accelerator_count": 2}},
         {"serve": {"accelerator_type": "NVIDIA_H100_80GB", "deployment_shape": "default"}},
         {"serve": {"scale_to_zero_window_s": 60}},
+        {"serve": {"mode": "addon", "precision": "FP8"}},
     ]
     for options in wrong:
         with pytest.raises(ValidationError):

@@ -120,6 +120,8 @@ class _Upload:
         while not _is_ready(found := self._look() or {}):
             if said := said or _against(found):
                 return said
+            if "state" not in found:  # a service that shows no states has said nothing against it
+                return ""
             if time.monotonic() > end:
                 raise ProviderError(f"the dataset {self._name} is still {found.get('state')}. Run again: it is not uploaded twice")
             time.sleep(pause)
@@ -151,6 +153,7 @@ def _is_ready(found: Json) -> bool:
 def _against(found: Json) -> str:
     """What the service says against a dataset's rows."""
     status = found.get("status")
+    failed = "FAIL" in str(found.get("state"))
     if not isinstance(status, dict) or status.get("code") in (None, "OK", 0, "0"):
-        return ""
+        return str(found["state"]).lower() if failed else ""
     return str(status.get("message") or status.get("code"))

@@ -40,7 +40,7 @@ class ServeOptions(protocols.Options):
     deployment_shape: str | None = None
     """A validated configuration, accounts/fireworks/deploymentShapes/...; "default" (the service's choice) if no accelerator is named."""
     precision: str | None = None
-    """E.g. FP8 or BF16; the service's choice if left out."""
+    """E.g. FP8 or BF16; the service's choice if left out. Adapters are worn in 16 bits alone (its guide to deploying LoRAs)."""
     min_replicas: int = Field(default=0, ge=0)
     """Replicas that always run; 0 lets an idle deployment cost nothing."""
     max_replicas: Count = 1
@@ -58,6 +58,8 @@ class ServeOptions(protocols.Options):
             raise ValueError("accelerator_count needs accelerator_type beside it, e.g. NVIDIA_H100_80GB")
         if self.deployment_shape is not None and self.accelerator_type is not None:
             raise ValueError("deployment_shape decides the accelerator: name one of the two")
+        if self.mode == "addon" and self.precision not in (None, "BF16", "FP16"):
+            raise ValueError(f"mode: addon needs 16 bits, not precision: {self.precision}")
         return self
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -30,6 +31,7 @@ URL = "https://api.fireworks.ai"
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _MOST_BYTES = 64 * 2**20
 """More than any file of metrics has."""
+_SIGNATURE = re.compile(r"(?<=\S)\?[^\s'\"?]*[Ss]ig[^\s'\"]*")
 _NO_ROUTE = frozenset({"", "not found", "404: not found", "404 page not found"})
 """What web servers say of a path they do not know, as opposed to a thing that a service does not have."""
 
@@ -38,9 +40,9 @@ class FireworksCalls(Calls):
     """Its errors hold the answer's body, in the form of gRPC or of OpenAI."""
 
     def said(self, error: Exception) -> str:
-        """The service's own sentence, without the secret."""
+        """The service's own sentence, without the secret, and without what signs an address."""
         found = _sentence(getattr(error, "body", None))
-        return super().said(RuntimeError(found)) if found else super().said(error)
+        return _SIGNATURE.sub("?***", super().said(RuntimeError(found)) if found else super().said(error))
 
     def refused(self, error: Exception) -> bool:
         """Also what the account has no quota or credit for (429 or 412, like gRPC's RESOURCE_EXHAUSTED and FAILED_PRECONDITION)."""

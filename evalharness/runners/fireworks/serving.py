@@ -139,9 +139,11 @@ class Deployments:
             asked |= {"accelerator_type": chosen.accelerator_type, "accelerator_count": chosen.accelerator_count}
         else:
             asked["deployment_shape"] = chosen.deployment_shape or "default"
-        if chosen.precision is not None:
-            asked["precision"] = chosen.precision
-        return {**asked, "enable_addons": True} if chosen.mode == "addon" else asked
+        if chosen.mode == "addon":
+            asked["enable_addons"] = True
+        if precision := chosen.precision or ("BF16" if chosen.mode == "addon" and chosen.accelerator_type else None):
+            asked["precision"] = precision
+        return asked
 
     def _ready(self, name: str) -> Json:
         """The deployment once it is ready. Raises _Failed."""
@@ -171,7 +173,7 @@ class Deployments:
             log.info("%s scaled to zero, and is woken by its first request: %s", last(name), error)
             return
         end, pause = time.monotonic() + WAKE_S, self._pause_s
-        while time.monotonic() < end and (self._look(name) or {}).get("replicaCount") == 0:
+        while time.monotonic() < end and (found := self._look(name) or {}).get("replicaCount") == 0 and found.get("desiredReplicaCount"):
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_S)
 
