@@ -131,7 +131,10 @@ class Metric(Protocol):
     higher_is_better: bool
     range: tuple[float, float]
     kind: Literal["binary", "mean", "corpus"]
-    """(A metric with an attribute `needs_targets = False` also takes rows without a target.) binary: statistics are (0,) or (1,). mean: (value,). corpus: finish is not linear in the sums (BLEU)."""
+    """binary: statistics are (0,) or (1,). mean: (value,). corpus: finish is not linear in the sums (BLEU).
+
+    A metric with an attribute `needs_targets = False` also takes rows without a target.
+    """
 
     def identity(self) -> dict[str, object]:
         """Name, version and options (and library signature) that decide the number; hashed into the metric's id."""

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from evalharness import protocols
+from evalharness.buying import LOOKS_S, Calls, pages, whole
 from evalharness.errors import ConfigError, MissingExtra, ProviderError
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Point, State, Status, TrainedModel
 from evalharness.runners import hosted
-from evalharness.runners.buying import LOOKS_S, Calls, pages, whole
 
 if TYPE_CHECKING:
     import openai

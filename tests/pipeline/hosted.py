@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.emulators.core import Emulator
+from tests.emulators.fireworks import ACCOUNT as FIREWORKS_ACCOUNT
+from tests.emulators.fireworks import BASE as FIREWORKS_BASE
+from tests.emulators.fireworks import FireworksEmulator
 from tests.emulators.huggingface import BASE as HF_BASE
 from tests.emulators.huggingface import HuggingFaceEmulator
 from tests.emulators.openai import OpenAIEmulator
@@ -36,7 +39,10 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One hosted runner. `steps` maps a step of STEPS to (route of the emulator, "before" or "after", at which call of it)."""
+    """One hosted runner; one that is served in several ways is a case for each, with the steps that differ.
+
+    `steps` maps a step of STEPS to (route of the emulator, "before" or "after", at which call of it).
+    """
 
     name: str
     emulator: Callable[[], Any]
@@ -72,6 +78,20 @@ def ready_together(**options: bool) -> TogetherEmulator:
     return made
 
 
+def fireworks_env(service: FireworksEmulator) -> dict[str, str]:
+    return {"FIREWORKS_API_KEY": service.key, "FIREWORKS_BASE_URL": service.url, "FIREWORKS_ACCOUNT_ID": FIREWORKS_ACCOUNT}
+
+
+def ready_fireworks() -> FireworksEmulator:
+    made = FireworksEmulator()
+    made.deployment_states, made.adapter_states = ["READY"], ["DEPLOYED"]
+    return made
+
+
+def open_deployments(service: FireworksEmulator) -> list[str]:
+    return [name for name, each in service.deployments.items() if each["state"] not in ("DELETED", "DELETING")]
+
+
 def ready_hf() -> HuggingFaceEmulator:
     made = HuggingFaceEmulator()
     made.endpoint_states = ["pending", "running"]
@@ -93,6 +113,11 @@ TOGETHER_STEPS = {
     "released": ("delete_endpoint", "after", 1),
 }
 TOGETHER = f"runner: together\nbase: {TOGETHER_BASE}\nparams: {{n_epochs: 2}}\nserve: {{where: endpoint}}\n"
+
+
+def fireworks_trainer(mode: str) -> str:
+    return f"runner: fireworks\nbase: {FIREWORKS_BASE}\nparams: {{epochs: 2, estimate_by: tokens}}\nserve: {{mode: {mode}}}\n"
+
 
 CASES = (
     Case(
@@ -127,7 +152,7 @@ CASES = (
         TOGETHER,
         together_env,
         {
-            **TOGETHER_STEPS,
+            "scoring": ("chat", "after", 5),
             "deploying": ("create_v1", "before", 1),
             "deployment lost": ("create_v1", "after", 1),
             "releasing": ("delete_v1", "before", 1),
@@ -175,5 +200,42 @@ CASES = (
         },
         lambda service: len(service.jobs),
         lambda service: len(service.deployments),
+    ),
+    Case(
+        "fireworks",
+        ready_fireworks,
+        fireworks_trainer("live-merge"),
+        fireworks_env,
+        {
+            "deploying": ("create_deployment", "before", 1),
+            "deployment lost": ("create_deployment", "after", 1),
+            "scoring": ("chat", "after", 5),
+            "releasing": ("delete_deployment", "before", 1),
+            "released": ("delete_deployment", "after", 1),
+        },
+        lambda service: len(service.jobs),
+        lambda service: len(open_deployments(service)),
+    ),
+    Case(
+        "fireworks addon",
+        ready_fireworks,
+        fireworks_trainer("addon"),
+        fireworks_env,
+        {
+            "before intent": ("model", "after", 1),
+            "after intent": ("job", "before", 1),
+            "uploading": ("upload", "after", 1),
+            "before create": ("validate", "after", 2),
+            "create sent": ("create_job", "before", 1),
+            "answer lost": ("create_job", "after", 1),
+            "polling": ("job", "after", 4),
+            "deploying": ("create_deployment", "before", 1),
+            "deployment lost": ("create_deployment", "after", 1),
+            "scoring": ("chat", "after", 5),
+            "releasing": ("delete_deployment", "before", 1),
+            "released": ("delete_deployment", "after", 1),
+        },
+        lambda service: len(service.jobs),
+        lambda service: len(open_deployments(service)),
     ),
 )

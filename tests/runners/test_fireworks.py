@@ -557,7 +557,7 @@ def test_what_signs_an_address_is_in_no_message(service: FireworksEmulator, job:
 
 
 def test_the_service_estimates(service: FireworksEmulator, job: Job) -> None:
-    assert runner(epochs=2).estimate(job) == 1.25
+    assert runner(epochs=2, estimate_by="service").estimate(job) == 1.25
     (asked,) = service.called("estimate")
     assert asked.body == {"dataset": next(iter(service.datasets)), "baseModel": BASE, "epochs": 2}
     assert service.jobs == {}
@@ -568,13 +568,15 @@ def test_without_the_services_word_tokens_are_counted(service: FireworksEmulator
     by_tokens = runner(epochs=2, estimate_by="tokens")
     assert by_tokens.estimate(job) == pytest.approx(0.5 * counted, rel=0.1)
     assert service.datasets == {}
-    assert runner(epochs=2, prices={"usd_per_million_training_tokens": 5.0}).estimate(job) == pytest.approx(5.0 * counted, rel=0.1)
+    assert runner(epochs=2, estimate_by="service", prices={"usd_per_million_training_tokens": 5.0}).estimate(job) == pytest.approx(
+        5.0 * counted, rel=0.1
+    )
     assert service.called("estimate") == []
     service.fail("estimate", Fault.http(404))
-    assert runner(epochs=2).estimate(job) == pytest.approx(0.5 * counted, rel=0.1)
+    assert runner(epochs=2, estimate_by="service").estimate(job) == pytest.approx(0.5 * counted, rel=0.1)
     service.fail("estimate", Fault.http(400, "not now"))
     service.models[BASE]["baseModelDetails"] = {}
-    assert runner(epochs=2).estimate(job) is None
+    assert runner(epochs=2, estimate_by="service").estimate(job) is None
     assert by_tokens.estimate(replace(job, base="no-such")) is None
     service.models[BASE]["baseModelDetails"] = {"parameterCount": "70000000000"}
     assert by_tokens.estimate(job) == pytest.approx(3.0 * counted, rel=0.1)

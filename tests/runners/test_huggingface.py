@@ -11,10 +11,10 @@ from typing import Any
 import huggingface_hub
 import pytest
 
+from evalharness.buying import Calls
 from evalharness.errors import ProviderError, Refused
 from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point, Status
-from evalharness.runners.buying import Calls
 from evalharness.runners.huggingface import AutoTrainOptions, AutoTrainRunner, HfJobsOptions, HfJobsRunner, hub
 from tests.emulators.core import KEY, Fault
 from tests.emulators.huggingface import BASE, HuggingFaceEmulator, safetensors

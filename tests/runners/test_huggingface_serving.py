@@ -12,10 +12,10 @@ import huggingface_hub
 import pytest
 
 from evalharness import registry
+from evalharness.buying import Calls
 from evalharness.errors import ProviderError, Refused
 from evalharness.protocols import Model
 from evalharness.records import Endpoint, Message, Reply, Request, Sampling, TrainedModel
-from evalharness.runners.buying import Calls
 from evalharness.runners.huggingface import HfJobsOptions, HfJobsRunner, hub
 from evalharness.runners.huggingface.serving import name_of
 from evalharness.spec import model_use

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from evalharness import buying
 from evalharness.errors import ConfigError, ProviderError
 from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point, Status
-from evalharness.runners import buying
 from evalharness.runners.openai import OpenAIOptions, OpenAIRunner
 from tests.emulators.core import KEY, SPECS, Fault
 from tests.emulators.openai import OpenAIEmulator

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evalharness.buying import Calls
 from evalharness.errors import MissingExtra, ProviderError
 from evalharness.ids import digest
 from evalharness.prices import price
 from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point
 from evalharness.runners import hosted
-from evalharness.runners.buying import Calls
 from evalharness.runners.openai import OpenAIOptions, OpenAIRunner
 from evalharness.spec import Trainer
 from tests.contracts import RunnerContract

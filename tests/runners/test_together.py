@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from evalharness.buying import Calls
 from evalharness.errors import ConfigError, ProviderError, Refused
 from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point, Status
-from evalharness.runners.buying import Calls
 from evalharness.runners.together import TogetherOptions, TogetherRunner, files, jobs
 from tests.emulators.core import KEY, SPECS, Fault
 from tests.emulators.together import BASE, TogetherEmulator

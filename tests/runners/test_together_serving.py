@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from evalharness import registry
+from evalharness.buying import Calls
 from evalharness.errors import ProviderError, Refused
 from evalharness.models.local import LocalModel, LocalOptions
 from evalharness.pipeline.entries import endpoint_model
 from evalharness.records import Endpoint, Handle, Message, Request, Sampling, TrainedModel
-from evalharness.runners.buying import Calls
 from evalharness.runners.together import TogetherOptions, adapter, serving
 from tests.contracts import ask
 from tests.emulators.core import KEY, Fault

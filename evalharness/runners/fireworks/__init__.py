@@ -18,11 +18,11 @@ import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from evalharness import protocols
+from evalharness.buying import LOOKS_S, NotThere
 from evalharness.errors import ConfigError, ProviderError
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Status, TrainedModel
 from evalharness.runners import hosted
-from evalharness.runners.buying import LOOKS_S, NotThere
 from evalharness.runners.fireworks import datasets, jobs
 from evalharness.runners.fireworks.options import DEV_LIMITS, LIMITS, RANKS, FireworksOptions, ServeOptions
 from evalharness.runners.fireworks.service import Json, Service, is_no_route, last

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from evalharness.buying import NotThere
 from evalharness.errors import ProviderError, Refused
 from evalharness.records import Job
 from evalharness.runners import hosted
-from evalharness.runners.buying import NotThere
 from evalharness.runners.fireworks.service import Json, Service, plain
 
 if TYPE_CHECKING:

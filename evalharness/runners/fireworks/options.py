@@ -108,7 +108,7 @@ class FireworksOptions(protocols.Options):
     """The hub model whose chat renderer is used."""
     use_reservation: bool | None = None
     """Try the account's reserved capacity first."""
-    estimate_by: Literal["service", "tokens"] = "service"
+    estimate_by: Literal["service", "tokens"] = "tokens"
     """service: it says the price of the uploaded rows; tokens: they are counted here, and nothing is sent before it is bought."""
     timeout_s: float = Field(default=60.0, gt=0)
     """Seconds for one call; uploads and their checks take ten times as long."""

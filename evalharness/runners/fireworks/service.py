@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from evalharness.buying import LOOKS_S, Calls, NotThere
 from evalharness.errors import ConfigError, MissingExtra, Problem, ProviderError
 from evalharness.runners import hosted
-from evalharness.runners.buying import LOOKS_S, Calls, NotThere
 from evalharness.runners.fireworks.options import FireworksOptions
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evalharness.buying import NotThere
 from evalharness.errors import ProviderError
 from evalharness.ids import digest
 from evalharness.prices import price
 from evalharness.records import TrainedModel
-from evalharness.runners.buying import NotThere
 from evalharness.runners.fireworks.jobs import named, reason, word
 from evalharness.runners.fireworks.service import Json, Service, last, plain
 

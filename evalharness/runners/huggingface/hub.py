@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
+from evalharness.buying import Calls
 from evalharness.errors import MissingExtra, ProviderError
 from evalharness.runners import hosted
-from evalharness.runners.buying import Calls
 from evalharness.runners.huggingface.options import HfJobsOptions
 
 T = TypeVar("T")

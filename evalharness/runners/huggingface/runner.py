@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evalharness import protocols
+from evalharness.buying import LOOKS_S, NotThere
 from evalharness.errors import ConfigError, ProviderError
 from evalharness.ids import digest
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Point, State, Status, TrainedModel
 from evalharness.runners import hosted
-from evalharness.runners.buying import LOOKS_S, NotThere
 from evalharness.runners.huggingface.hub import HUB, Hub
 from evalharness.runners.huggingface.options import AutoTrainOptions, HfJobsOptions
 from evalharness.runners.huggingface.results import fetch, points_in, said_at_the_end

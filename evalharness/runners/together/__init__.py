@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evalharness import protocols
+from evalharness.buying import LOOKS_S, NotThere
 from evalharness.errors import ConfigError, ProviderError
 from evalharness.ids import file_digest
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Status, TrainedModel
 from evalharness.runners import hosted
-from evalharness.runners.buying import LOOKS_S, NotThere
 from evalharness.runners.together import adapter, files, jobs
 from evalharness.runners.together.options import LIMITS, ServeOptions, TogetherOptions, beyond
 from evalharness.runners.together.service import Json, Service

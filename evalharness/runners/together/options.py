@@ -121,8 +121,8 @@ class TogetherOptions(protocols.Options):
     early_stopping_warmup_evals: Annotated[int, Field(ge=0)] | None = None
     """First looks that do not count; 1 if left out."""
     estimate_by: Literal["service", "tokens"] = "tokens"
-    """tokens: they are counted here, and nothing is sent before it is bought; service: it says the price, for which `evalh plan` uploads the
-    rows (free of charge)."""
+    """tokens: they are counted here, and nothing is sent before it is bought; service: it says the price, for which
+    `evalh plan` uploads the rows (free of charge)."""
     timeout_s: float = Field(default=60.0, gt=0)
     """Seconds for one call; uploads, their checks and downloads take ten times as long."""
     prices: dict[str, float] = Field(default_factory=dict)

@@ -12,9 +12,9 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from evalharness.buying import LOOKS_S, Calls, pages, whole
 from evalharness.errors import MissingExtra
 from evalharness.runners import hosted
-from evalharness.runners.buying import LOOKS_S, Calls, pages, whole
 from evalharness.runners.together.options import TogetherOptions
 
 if TYPE_CHECKING:

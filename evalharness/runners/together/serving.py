@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from evalharness.buying import NotThere
 from evalharness.errors import ProviderError
 from evalharness.records import TrainedModel
-from evalharness.runners.buying import NotThere
 from evalharness.runners.together.service import Service
 
 log = logging.getLogger("evalh")

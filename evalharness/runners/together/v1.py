@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from evalharness.buying import NotThere
 from evalharness.errors import ProviderError
 from evalharness.prices import price
 from evalharness.records import TrainedModel
-from evalharness.runners.buying import NotThere
 from evalharness.runners.hosted import number
 from evalharness.runners.together.service import Json, Service
 from evalharness.runners.together.serving import Look, name_for
