@@ -23,7 +23,7 @@ FLOORS = {
     "google": 1, "buying": 1,
     "store": 2, "data": 2, "reading": 2, "scaffold": 2,
     "runners": 3, "models": 3, "metrics": 3,
-    "pipeline": 4, "verdict": 4,
+    "doctor": 4, "pipeline": 4, "verdict": 4,
     "report": 5, "labelling": 5,
     "cli": 6, "__main__": 6,
 }  # fmt: skip
