@@ -1,10 +1,10 @@
 """What the data doctor's rules see and say.
 
->>> Finding("leak.exact", "error", 2, "2 test inputs are in train", "Take them out", (Place("train.jsonl:7", "hello", "test.jsonl:3"),)).refuses
+>>> Finding("leak.exact", "error", 2, "2 test inputs are in train", "Take them out", (Place("train.jsonl:7"),)).refuses
 True
 
-A rule sees every row once, in file order, and keeps only what it needs of it (hashes, counts, the worst places): memory does not grow with the
-text. When all rows went by it says what it found; for texts it did not keep, `Case.read` reads rows again.
+A rule sees every row once, in file order, and keeps only what it needs of it (hashes, counts, the worst places): memory does not
+grow with the text. When all rows went by it says what it found; for texts it did not keep, `Case.read` reads rows again.
 """
 
 from __future__ import annotations
