@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,10 @@ class Runner(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """Answers requests. One instance serves every arm whose `pool` is equal (one base in memory, many adapters)."""
+    """Answers requests. One instance serves every arm whose `pool` is equal (one base in memory, many adapters).
+
+    A model or metric with a method `check()` is asked, before a run begins, to raise ConfigError if a key or a package is missing.
+    """
 
     Options: ClassVar[type[Options]]
     local: ClassVar[bool]
@@ -187,6 +190,7 @@ class AskingMetric(Metric, Protocol):
     """A metric that needs calls to a model (a judge, ragas): it is asked about many replies at once, side by side.
 
     `score` is not called. `against` is the label of the arm whose replies it compares with, None if it looks at one alone.
+    A metric with an attribute `opinions = False` asks for what is no opinion (vectors): people's labels correct nothing of it.
     """
 
     against: str | None
@@ -207,3 +211,8 @@ class AskingMetric(Metric, Protocol):
     async def close(self) -> None:
         """Free memory and connections."""
         ...
+
+
+def opines(metric: object) -> TypeGuard[AskingMetric]:
+    """Whether the metric's values are a model's opinions."""
+    return isinstance(metric, AskingMetric) and getattr(metric, "opinions", True)

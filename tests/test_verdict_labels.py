@@ -14,7 +14,7 @@ from rich.console import Console
 from evalharness.errors import ConfigError
 from evalharness.labelling import plan
 from evalharness.reading import load_suite
-from evalharness.report import as_json, markdown, of_view, terminal
+from evalharness.report import FILES, Items, as_json, markdown, of_view, terminal
 from evalharness.spec import DecideSpec, GateSpec, Rule
 from evalharness.stats import Labelled, cohen_kappa, krippendorff_alpha, wilson
 from evalharness.store import Label, Store
@@ -324,6 +324,39 @@ def test_pairs_are_read_against_the_arm_they_name(tmp_path: Path) -> None:
     labels = agreement(view, ["tuned"], "pairs")["arms"]["tuned"]
     assert labels["compared"] == 80
     assert labels["kappa"] > 0.5
+
+
+@pytest.mark.parametrize("n", [30, 200])
+def test_pairs_without_labels_are_reported_in_every_form(tmp_path: Path, n: int) -> None:
+    spec = {
+        "gate": {"against": "few-shot", "rules": [{"metric": "pairs", "margin": 0.05}]},
+        "decide": {"metric": "pairs"},
+    }
+    view = load(stored(Trial(seed=7, n=n), tmp_path, PairJudge(), spec), RUN, tmp_path)
+    own = scores(view, ["tuned", "few-shot"], "pairs", 0.95)
+    assert isinstance(own["tuned"], Opinion)
+    tie = own["few-shot"].interval(0.95)
+    assert (tie.estimate, tie.low, tie.high, tie.method) == (0.5, 0.5, 0.5, "a tie by definition")
+    assert OPINION in compare(view, "tuned").sentences[0]
+    assert decide(view).outcome in ("ADOPT", "KEEP", "UNDECIDED")
+    assert gate(view).evidence["candidates"][0]["checks"][0]["corrected"] is False
+    report = of_view(view)
+    assert (report.gate is not None, report.decision is not None) == (True, True)
+    for ending, render in FILES.items():
+        assert OPINION in render(report, Items.of(view)), ending
+
+
+def test_arms_with_the_same_texts_need_no_label_and_claim_none(tmp_path: Path) -> None:
+    for judge in (PairJudge(), StyleJudge()):
+        folder = tmp_path / judge.name
+        view = load(stored(Trial(seed=7, n=80, same=1.0), folder, judge), RUN, folder)
+        found = difference(view)
+        assert (found.estimate, found.interval(0.95).low < 0 < found.interval(0.95).high) == (0.0, True)
+        assert compare(view, "tuned").sentences[0].endswith("(95%, 80 items; the same texts, nothing to label).")
+        assert as_json.text(of_view(view))
+        spec = GateSpec(rules=(Rule(metric=judge.name, margin=0.01, require_labels=50),))
+        assert gate(view, spec).outcome == "INCONCLUSIVE"
+        assert "labelled items would settle" not in gate(view, spec).sentence
 
 
 def test_labels_for_a_metric_that_asks_nobody_tell_agreement_and_correct_nothing(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class EmbeddingSimilarity(PerSample):
     options: EmbeddingOptions
     name = "embedding_similarity"
     against: str | None = None
+    opinions = False
 
     def __init__(self, options: EmbeddingOptions) -> None:
         """Raises ConfigError for a model that cannot be made, MissingExtra without sentence-transformers."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evalharness.errors import Problem
-from evalharness.protocols import AskingMetric, Metric
+from evalharness.protocols import Metric, opines
 from evalharness.reading.plugins import At, take
 from evalharness.reading.problems import nearest
 
@@ -74,7 +74,7 @@ def _thresholds(part: Mapping[str, Any], metrics: Mapping[str, Metric] | None, a
     if name not in metrics:
         yield at.below("metric").problem(f"the suite has no metric {name!r}", nearest(name, metrics))
         return
-    if part.get("require_labels") is not None and not isinstance(metrics[name], AskingMetric):
+    if part.get("require_labels") is not None and not opines(metrics[name]):
         yield at.below("require_labels").problem(f"{name} is computed: labels correct only what a model was asked", "Leave it out")
     low, high = metrics[name].range
     for key in ("margin", "min_gain", "at_least"):

@@ -75,7 +75,7 @@ class Labelled:
         """Labelled items that show with 80% chance that the truth lies above the estimate less `gap`; None if none can."""
         wanted = (gap / float(ndtri(1 - alpha_of(level) / 2) + ndtri(0.8))) ** 2 if gap > 0 else 0.0
         left = wanted - (self.inner.se**2 - self.sampling)
-        return math.ceil(self.labels * self.sampling / left) if left > 0 else None
+        return math.ceil(self.labels * self.sampling / left) if left > 0 and self.sampling > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

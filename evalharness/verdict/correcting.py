@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from evalharness.protocols import Floats
 from evalharness.spec import FEWEST_LABELS
-from evalharness.stats import Labelled, labelled_evidence, mean_evidence, within
+from evalharness.stats import Labelled, StudentT, labelled_evidence, mean_evidence, within
 from evalharness.verdict.labels import Flags, People, people
 from evalharness.verdict.view import Rows, View
 
+TIE = "a tie by definition"
 FEWEST_OPEN = 20
 """Of the labelled items so many at least must be ones that could differ: an interval needs a spread to be read off."""
 FEWEST, SMALL = 5, 0.2
@@ -45,20 +46,31 @@ def gain(view: View, arm: str, reference: str, metric: str, rows: Rows | None = 
     )  # fmt: skip
 
 
-def score(view: View, arm: str, metric: str, rows: Rows | None = None) -> Labelled | None:
-    """The arm's own score."""
+def score(view: View, arm: str, metric: str, rows: Rows | None = None) -> Labelled | StudentT | None:
+    """The arm's own score. Of an arm whose answers are those that it is compared with it is a tie, whoever judges."""
     found, measure = people(view, metric), view.measure(metric)
     mine, sign = found.arms[arm], measure.sign
     low, high = sorted(sign * end for end in measure.row.range)
     answered = _answered(found, arm)
     tie = found.same([arm, found.against]) if found.against is not None else np.zeros(view.n, np.bool_)
     known = np.where(tie, (low + high) / 2, np.where(answered, np.nan, low))
+    if not (np.isnan(known) if rows is None else np.isnan(known[rows])).any():
+        return _settled(known, np.where(answered, known, high), rows, (low, high))
     strata = found.same(found.labelled) if len(found.labelled) > 1 else np.zeros(view.n, np.bool_)
     evidence = _evidence(
         view, rows, ~np.isnan(mine.label), sign * mine.label, sign * mine.judged, sign * mine.judged_there,
         known, (known, np.where(answered, known, high)), strata, measure.width, (low, high),
     )  # fmt: skip
     return within(evidence, low, high) if evidence is not None else None
+
+
+def _settled(least: Floats, most: Floats, rows: Rows | None, clip: tuple[float, float]) -> StudentT | None:
+    """Nothing is open: what is known of every item, exact but for answers that are missing."""
+    least, most = (least, most) if rows is None else (least[rows], most[rows])
+    if not len(least):
+        return None
+    low, high = (math.fsum(values) / len(values) for values in (least, most))
+    return StudentT(low, low, high, 0.0, math.inf, len(least), None, 0.0, clip, TIE)
 
 
 def pairs(view: View, arm: str, reference: str, metric: str, rows: Rows | None = None) -> int:

@@ -20,7 +20,7 @@ from evalharness import stats
 from evalharness.protocols import Floats
 from evalharness.stats import Evidence, Interval, Labelled
 from evalharness.verdict.view import Board, Rows, View, level_of, reference_of
-from evalharness.verdict.wording import UNCORRECTED, several
+from evalharness.verdict.wording import NO_LABEL, UNCORRECTED, several
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class Opinion:
 
 def said(evidence: Evidence) -> str:
     """What stands behind a judge's number: "judge opinion, not corrected", "corrected by labels on 50 items"; "" for other metrics."""
+    if isinstance(evidence, Labelled) and not evidence.labels:
+        return NO_LABEL
     if isinstance(evidence, Labelled):
         return f"corrected by labels on {several(evidence.labels, 'item')}"
     return UNCORRECTED if isinstance(evidence, Opinion) else ""

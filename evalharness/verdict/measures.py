@@ -19,7 +19,7 @@ import numpy as np
 
 from evalharness import registry
 from evalharness.ids import digest
-from evalharness.protocols import AskingMetric, Floats, Metric
+from evalharness.protocols import AskingMetric, Floats, Metric, opines
 from evalharness.records import Sample
 from evalharness.store import MetricRow
 
@@ -74,7 +74,7 @@ class Measure:
     @property
     def asks(self) -> bool:
         """Whether its values are a model's opinions, which human labels can correct."""
-        return isinstance(self.plugin, AskingMetric) if self.plugin is not None else self.row.name in OPINIONS
+        return opines(self.plugin) if self.plugin is not None else self.row.name in OPINIONS
 
     @property
     def against(self) -> str | None:

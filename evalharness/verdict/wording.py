@@ -16,6 +16,8 @@ from evalharness.stats import Interval
 
 UNCORRECTED = "judge opinion, not corrected"
 """Said of every number that rests on a model's opinions alone."""
+NO_LABEL = "the same texts, nothing to label"
+"""Said of a judge's number where no answer is left that could be judged differently."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,12 @@ from evalharness.errors import ConfigError, MissingExtra, ProviderError
 from evalharness.ids import digest
 from evalharness.metrics.embedders import BATCH, Embedder, embedder
 from evalharness.metrics.embedding import EmbeddingOptions, EmbeddingSimilarity
-from evalharness.protocols import AskingMetric, Metric, Opinion, Question
+from evalharness.protocols import AskingMetric, Metric, Opinion, Question, opines
+from evalharness.reading.plugins import At
+from evalharness.reading.verdicts import check_verdicts
 from evalharness.records import Reply
+from evalharness.store import MetricRow
+from evalharness.verdict.measures import Measure
 from tests.emulators.core import KEY, Fault
 from tests.emulators.ragas import RagasEmulator, vector
 from tests.metrics.asked import Asked
@@ -200,3 +204,15 @@ def test_a_model_on_this_machine(tmp_path: Path) -> None:
     (tmp_path / "base" / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match="cannot be loaded"):
         embed("local/base", ["a"], tmp_path)
+
+
+def test_a_cosine_is_no_opinion() -> None:
+    metric = similarity()
+    row = MetricRow("m", metric.name, metric.version, metric.identity(), True, metric.range, metric.kind)
+    assert isinstance(metric, AskingMetric), "it is asked about many texts at once"
+    assert not opines(metric)
+    assert not Measure(row, metric).asks
+    assert not Measure(row, None).asks, "also where it cannot be loaded"
+    rules = {"gate": {"rules": [{"metric": metric.name, "margin": 0.1, "require_labels": 50}]}}
+    (problem,) = check_verdicts(rules, {metric.name: metric}, [], At("s.yaml", (), Path()))
+    assert problem.found == "embedding_similarity is computed: labels correct only what a model was asked"
