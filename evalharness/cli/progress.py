@@ -65,7 +65,8 @@ class _Lines:
 
     def show(self, event: Event) -> None:
         key, now = (event.stage, event.label), time.monotonic()
-        self._first.setdefault(key, (now, event.done))
+        if key not in self._first or self._first[key][1] == 0:  # loading a model is no speed: the clock starts with the first item
+            self._first[key] = (now, event.done)
         complete = event.total is not None and event.done >= event.total
         due = now - self._last.get(key, -LINE_EVERY_S) >= LINE_EVERY_S
         if event.kind != "progress" or complete or due:
@@ -73,9 +74,11 @@ class _Lines:
             print(_said(event) + self._eta(key, event, now), file=sys.stderr, flush=True)
 
     def _eta(self, key: tuple[str, str], event: Event, now: float) -> str:
-        """How long it will still take at the speed so far, from a few seconds on."""
+        """How long it will still take at the speed so far, from a few seconds and a hundredth of the work on."""
         began, done = self._first[key]
-        if event.kind != "progress" or event.total is None or not done < event.done < event.total or now - began < LINE_EVERY_S:
+        if event.kind != "progress" or event.total is None or not done + event.total / 100 < event.done < event.total:
+            return ""
+        if now - began < LINE_EVERY_S:
             return ""
         left = (now - began) * (event.total - event.done) / (event.done - done)
         return f"  {left / 60:.0f} min left" if left >= 90 else f"  {left:.0f} s left"

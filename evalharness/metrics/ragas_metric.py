@@ -135,6 +135,10 @@ class Ragas(PerSample):
         self._embedder = embedder(options.embedding, options.root) if options.embedding is not None and self._kind.embeds else None
         self.local = self.juror.model.local or (self._embedder is not None and self._embedder.local)
 
+    def check(self) -> None:
+        """Raises ConfigError for a model that lacks its key or package."""
+        self.juror.check()
+
     @cached_property
     def _identity(self) -> dict[str, object]:
         chosen = self.options.model_dump(mode="json", exclude_defaults=True, exclude={"model", "embedding", "concurrency"})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import Field
 
-from evalharness import protocols
+from evalharness import bases, protocols
 from evalharness.bases import identity, resolve
 from evalharness.errors import ConfigError
 from evalharness.ids import digest
@@ -81,6 +81,11 @@ class LocalModel:
         if self.options.load_in_4bit:
             found["quantisation"] = "4bit"
         return found
+
+    def check(self) -> None:
+        """Raises MissingExtra without torch or transformers, ConfigError for a hub id that is neither cached nor reachable."""
+        bases.require("torch", "transformers", needed_by=f"the model 'local/{self.options.name}'")
+        bases.check(resolve(self.options.name), self.options.revision)
 
     def check_adapter(self, folder: str) -> str | None:
         """Why the adapter in `folder` cannot be used on this base (another base, another chat template, no LoRA); else None."""

@@ -9,6 +9,7 @@ In YAML: `model: openai/gpt-x-mini`, or with options `model: {openai: {name: gpt
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import time
@@ -115,6 +116,12 @@ class HostedChat:
         """By the price book: three bytes to a token and eight tokens around each turn; an answer as long as it may get."""
         prompt = sum(len(message.content.encode("utf-8", "replace")) // 3 + 8 for message in request.messages)
         return self._price.of_tokens(prompt, request.sampling.max_tokens)
+
+    def check(self) -> None:
+        """Raises ConfigError if the key is not set, MissingExtra. Sends nothing."""
+        self._headers()
+        if importlib.util.find_spec("aiohttp") is None:
+            raise MissingExtra("aiohttp", "hosted", f"the model {self.provider!r}")
 
     async def generate(self, requests: Iterable[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, in any order, as they come. Raises ConfigError if the key is not set, MissingExtra."""

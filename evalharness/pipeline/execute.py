@@ -29,6 +29,7 @@ from evalharness.pipeline.generating import Ask, Desk, Tally, generate, missing,
 from evalharness.pipeline.judging import judge
 from evalharness.pipeline.locks import only_one
 from evalharness.pipeline.plan import Plan
+from evalharness.pipeline.ready import refuse_unready
 from evalharness.pipeline.scoring import Scorer, metric_id
 from evalharness.pipeline.serving import release_left, serving
 from evalharness.pipeline.training import Training, finished, train
@@ -68,9 +69,11 @@ class _Work:
 async def execute(plan: Plan, store: Store, emit: Emit, *, may_train: bool = True) -> Result:
     """Do what is missing and store it as it comes; the run is stored as succeeded, failed or cancelled.
 
-    Without `may_train`, candidates that are not trained yet are left out and told. Raises StoreError if results
-    cannot be stored: nothing that cannot be kept is worth buying.
+    Without `may_train`, candidates that are not trained yet are left out and told. Raises ConfigError for a model or
+    judge that lacks its key or package, before anything is stored; StoreError if results cannot be stored: nothing
+    that cannot be kept is worth buying.
     """
+    await asyncio.to_thread(refuse_unready, plan)
     run_id = ulid()
     await asyncio.to_thread(_begin, plan, store, run_id)
     state = "cancelled"

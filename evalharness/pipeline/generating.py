@@ -128,7 +128,7 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
         tally.kept += total - len(rows)
         done[_name(ask)] = [total - len(rows), total]
         to_ask += rows
-        emit(Event("generate", ask.label, total - len(rows), total))
+        emit(Event("generate", _shown(ask), total - len(rows), total))
     waiting = {key: (ask, sample, repeat) for ask, key, sample, repeat in to_ask}  # two labels may be one arm
     if waiting:
         _bind(model, asks)
@@ -143,7 +143,7 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
                 _take(reply, *found, desk, tally)
                 counts = done[_name(found[0])]
                 counts[0] += 1
-                emit(Event("generate", found[0].label, counts[0], counts[1]))
+                emit(Event("generate", _shown(found[0]), counts[0], counts[1]))
         for key, found in waiting.items():
             if key in rounds.unsent:
                 tally.stopped[found[0].label] = rounds.why
@@ -197,6 +197,10 @@ def _name(ask: Ask) -> str:
     return f"{ask.label}/{ask.dataset.split}"
 
 
+def _shown(ask: Ask) -> str:
+    return ask.label if ask.dataset.split == "test" else f"{ask.label} on {ask.dataset.split}"
+
+
 def _bind(model: Model, asks: Sequence[Ask]) -> None:
     """Let models that look answers up by position or id (recorded outputs) see the samples."""
     bind = getattr(model, "bind", None)
@@ -223,6 +227,6 @@ def score_missing(ask: Ask, desk: Desk, emit: Emit) -> int:
     for number, (key, output) in enumerate(missing, 1):
         desk.writer.put(desk.scorer.one(key, samples[output.sample_id], output))
         if number % 500 == 0 or number == len(missing):
-            emit(Event("score", ask.label, number, len(missing)))
+            emit(Event("score", _shown(ask), number, len(missing)))
     desk.writer.flush()
     return len(missing)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalharness.data import Splits, load
+from evalharness.data.paths import display
 from evalharness.errors import ConfigError, Problem
 from evalharness.pipeline.entries import Entry, entries
 from evalharness.pipeline.generating import Ask, Requests, missing
@@ -100,7 +101,7 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
     splits = load(loaded.suite.data, loaded.root, loaded.suite.name, answered=answered)
     found = entries(loaded, splits, results, rehearse=rehearse)
     problems = [
-        Problem(str(loaded.path), f"candidates.{entry.label}", text)
+        Problem(display(loaded.path), f"candidates.{entry.label}", text)
         for entry in found
         if entry.training is not None and finished(entry.training, store) is None
         for text in entry.training.runner.check(entry.training.job)

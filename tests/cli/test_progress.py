@@ -43,6 +43,19 @@ def test_what_was_kept_from_before_does_not_count_as_speed(clock: list[float], c
     assert "20 s left" in capsys.readouterr().err
 
 
+def test_loading_a_model_is_no_speed(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    lines = progress._Lines()
+    lines.show(Event("generate", "few-shot", 0, 400))
+    clock[0] += 30
+    lines.show(Event("generate", "few-shot", 1, 400))
+    clock[0] += 10
+    lines.show(Event("generate", "few-shot", 3, 400))  # two of 400 say nothing yet
+    assert "left" not in capsys.readouterr().err
+    clock[0] += 10
+    lines.show(Event("generate", "few-shot", 101, 400))
+    assert "60 s left" in capsys.readouterr().err
+
+
 def test_warnings_are_always_told(capsys: pytest.CaptureFixture[str]) -> None:
     lines = progress._Lines()
     lines.show(Event("train", "tuned", 1, 9))

@@ -40,6 +40,12 @@ class Juror:
         name = argument.get(short) if isinstance(argument, Mapping) else argument
         return Juror(f"{plugin}/{name}" if name else plugin, plugin, argument, model, root)
 
+    def check(self) -> None:
+        """Raises ConfigError if its key or package is missing, as far as the model can tell beforehand."""
+        check = getattr(self.model, "check", None)
+        if check is not None:
+            check()
+
     def identity(self) -> dict[str, str]:
         """What decides its answers besides prompt and sampling."""
         return {"plugin": self.plugin, **self.model.identity()}

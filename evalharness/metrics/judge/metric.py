@@ -55,10 +55,15 @@ class Judge:
         self.choices: Mapping[str, float] = options.values
         self.form = Form("score" if self.against is None else "winner", tuple(self.choices))
         self.range = (min(self.choices.values()), max(self.choices.values()))
-        single = self.against is None and len(self.jurors) == 1
-        self.kind: Literal["binary", "mean", "corpus"] = "binary" if single and set(self.choices.values()) == {0.0, 1.0} else "mean"
+        one = self.against is None and (len(self.jurors) == 1 or options.combine == "majority")
+        self.kind: Literal["binary", "mean", "corpus"] = "binary" if one and set(self.choices.values()) == {0.0, 1.0} else "mean"
         self.local = any(juror.model.local for juror in self.jurors)
         self._no_schema: set[int] = set()
+
+    def check(self) -> None:
+        """Raises ConfigError for a judge that lacks its key or package."""
+        for juror in self.jurors:
+            juror.check()
 
     @cached_property
     def _identity(self) -> dict[str, object]:
