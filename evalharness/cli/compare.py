@@ -34,7 +34,7 @@ def compare(
 
     from evalharness import verdict
     from evalharness.cli.report import place, run_of
-    from evalharness.report import visible
+    from evalharness.report import people, visible
 
     root, name = place(suite)
     opened = store_of(root, store)
@@ -48,6 +48,8 @@ def compare(
         return
     for each in found.evidence["metrics"]:
         typer.echo(visible(each["sentence"]))
+        for line in [*people.lines(each.get("human")), *people.opinions(each.get("judging"))]:
+            typer.echo(f"  {visible(line)}")
         for line in each["slices"]:
             typer.echo(f"  {visible(line['sentence'])}")
     for flip in found.evidence["flips"]:

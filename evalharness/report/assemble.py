@@ -19,6 +19,7 @@ from evalharness.store import ERROR, MISSING, TRUNCATED, Store, Training
 from evalharness.verdict import Verdict, View, confidence_of, decide, gate, level_of, load, reference_of
 from evalharness.verdict.agreeing import summary
 from evalharness.verdict.evidence import gains, scores
+from evalharness.verdict.judging import judged
 from evalharness.verdict.records import plain
 from evalharness.verdict.view import Contender
 from evalharness.verdict.wording import listed, several
@@ -216,7 +217,8 @@ def _metric_head(view: View, label: str) -> MetricHead:
     measure = view.measures[label]
     row = measure.row
     human = summary(view, label) if measure.ready else None
-    return MetricHead(label, row.kind, row.higher_is_better, row.range, measure.signature, measure.problem, human)
+    judging = judged(view, [each.label for each in view.scored], label) if measure.ready else None
+    return MetricHead(label, row.kind, row.higher_is_better, row.range, measure.signature, measure.problem, human, judging)
 
 
 def _run_head(view: View) -> RunHead:

@@ -72,7 +72,7 @@ def _leaderboard(report: Report, metric: MetricHead) -> str:
     if not rows:
         return ""
     table = _table([label, "score", percent(report.confidence), against, percent(report.level), ""], rows)
-    return "\n\n".join([table, *("\n".join(f"- {for_markdown(line)}" for line in told) for told in [people.lines(metric.human)] if told)])
+    return "\n\n".join([table, *("\n".join(f"- {for_markdown(line)}" for line in told) for told in [people.told(metric)] if told)])
 
 
 def _slices(report: Report, metric: MetricHead) -> str:

@@ -110,6 +110,7 @@ class MetricHead:
     """A metric as the columns name it. `problem` says why its values are missing or old.
 
     `human` is what people's labels say of it (`verdict.agreeing.summary`), None where it asks nobody and nobody labelled.
+    `judging` is how its judges judged (`verdict.judging.judged`), None where it asks nobody for an opinion.
     """
 
     label: str
@@ -119,6 +120,7 @@ class MetricHead:
     signature: str
     problem: str | None = None
     human: Mapping[str, Any] | None = None
+    judging: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class render:
         for metric in report.metrics:
             if any(row.cell(metric.label) for row in report.rows):
                 yield _leaderboard(report, metric, layout)
-                yield from (Padding(plain(line, "dim"), (0, 0, 0, 2)) for line in people.lines(metric.human))
+                yield from (Padding(plain(line, "dim"), (0, 0, 0, 2)) for line in people.told(metric))
                 yield ""
         yield _outcomes(report, width)
         yield from _section("Training", [_training(row) for row in report.rows if row.training is not None and row.problem is None])

@@ -16,6 +16,7 @@ from evalharness.stats import Comparison
 from evalharness.store import Answer
 from evalharness.verdict.agreeing import human
 from evalharness.verdict.evidence import comparison, differences, said, scores
+from evalharness.verdict.judging import judged
 from evalharness.verdict.labels import concerns
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.money import per_1000
@@ -62,6 +63,7 @@ def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict
     own = scores(view, [arm, other], metric, level)
     slices = [(name, comparison(view, arm, other, metric, level, rows)) for name, rows in view.every_slice()]
     facts = {"human": human(view, arm, other, metric, found.evidence)} if concerns(view, metric) else {}
+    facts |= {"judging": opinions} if (opinions := judged(view, [arm, other], metric)) is not None else {}
     return {
         "metric": metric,
         **_described(found),

@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import evalharness.report.figures as figures
+import evalharness.report.people as people
 from evalharness.report.items import Items
 from evalharness.report.model import Cell, Estimate, Flip, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import lines_of, visible
@@ -119,7 +120,15 @@ def _board(report: Report, metric: MetricHead) -> dict[str, Any] | None:
             "bar": _bar(bar, cell.score, own, label, "ref" if row.is_reference else ""),
             "gain": _bar(bar, cell.gain, against, _gain_label(metric, cell), {"better": "good", "worse": "bad"}.get(reading, "")),
         })  # fmt: skip
-    return {"metric": metric, "unit": unit, "rows": rows, "low": own.low, "high": own.high, "margin": _margin(report, metric)}
+    return {
+        "metric": metric,
+        "unit": unit,
+        "rows": rows,
+        "low": own.low,
+        "high": own.high,
+        "margin": _margin(report, metric),
+        "told": people.told(metric),
+    }
 
 
 def _margin(report: Report, metric: MetricHead) -> str:
