@@ -28,8 +28,8 @@ _NAMES = {
     "personal.email": "e-mail addresses",
     "personal.phone": "phone numbers",
 }
-_NOT_UPLOADED = "logs"
-"""The side of production inputs that are only looked at."""
+LOGS: str = "logs"
+"""The side of production inputs: they are looked at, and neither trained on nor asked about."""
 
 
 def redact(text: str) -> tuple[str, int]:
@@ -86,7 +86,7 @@ class Private:
         self._found: dict[tuple[str, str], _Found] = {}
 
     def see(self, row: SeenRow) -> None:
-        if row.side == _NOT_UPLOADED:
+        if row.side == LOGS:
             return
         sample = row.sample
         self._look("", row.side, sample.source, [*(m.content for m in sample.messages), *sample.targets])
@@ -150,4 +150,4 @@ def _finding(rule: str, parts: list[_Found], hosted: list[str]) -> Finding:
     )  # fmt: skip
 
 
-__all__ = ["Private", "excerpt", "redact"]
+__all__ = ["LOGS", "Private", "excerpt", "redact"]
