@@ -13,9 +13,11 @@ UNKNOWN = "unknown"
 
 
 def seconds(value: float | None) -> str:
-    """A duration: "180 ms" would hide that it is slow, so seconds with two digits; minutes from 60 s on."""
+    """A duration with two digits: milliseconds below 0.1 s, minutes from 60 s on."""
     if value is None:
         return UNKNOWN
+    if value < 0.0995:
+        return f"{1000 * value:.2g} ms"
     if value < 60:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
