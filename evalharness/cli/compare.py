@@ -58,6 +58,7 @@ def compare(
 
 def _flip(flip: dict[str, Any]) -> str:
     """An item on which the two differ; texts are shown as Python writes them, so that nothing in them acts on the terminal."""
-    answers = "".join(f"\n  {label:<12} {answer!r}" for label, answer in flip["answers"].items())
+    why = {label: f"\n  {'':<12} {text!r}" for label, text in flip["why"].items()}
+    answers = "".join(f"\n  {label:<12} {answer!r}{why.get(label, '')}" for label, answer in flip["answers"].items())
     wanted = "".join(f"\n  {'wanted':<12} {target!r}" for target in flip["targets"][:1])
     return f"\n{flip['input']!r}{wanted}{answers}"

@@ -23,6 +23,7 @@ from evalharness.metrics import PerSample
 from evalharness.records import Reply, Sample
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
+_PLACE = re.compile(r"(?<!\\)\[\d+\]")
 _SHOWN, _LISTED, _DEEPEST = 60, 5, 100
 
 
@@ -97,18 +98,22 @@ class JsonMatch(PerSample):
 
     def why(self, sample: Sample, reply: Reply) -> str | None:
         """Which fields differ from the nearest target; None if none does."""
-        wrong = self._compared(sample, reply)[1]
+        wrong = [text for _, text in self._compared(sample, reply)[1]]
         more = f"; and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
         return "; ".join(wrong[:_LISTED]) + more if wrong else None
 
-    def _compared(self, sample: Sample, reply: Reply) -> tuple[float, list[str]]:
-        """The share of the best target, and what is wrong with each other field."""
+    def faults(self, sample: Sample, reply: Reply) -> list[str]:
+        """The fields that differ from the nearest target, each once, list positions left out: `items[].id`."""
+        return list(dict.fromkeys(_PLACE.sub("[]", path) or "the whole" for path, _ in self._compared(sample, reply)[1]))
+
+    def _compared(self, sample: Sample, reply: Reply) -> tuple[float, list[tuple[str, str]]]:
+        """The share of the best target, and (field, what is wrong with it) of each other one."""
         text = metrics.text_of(reply)
         targets = [self._target(sample, target) for target in metrics.targets_of(sample, self.name)]
         try:
             answer = self._fields(parsed(text, fence=self.options.fence))
         except NotJson as error:
-            return 0.0, [str(error)]
+            return 0.0, [("", str(error))]
         return max((self._against(answer, target) for target in targets), key=lambda found: found[0])
 
     def _target(self, sample: Sample, text: str) -> Counter[tuple[str, str]]:
@@ -131,16 +136,16 @@ class JsonMatch(PerSample):
         wanted = self.options.fields
         return not wanted or any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in wanted)
 
-    def _against(self, answer: Counter[tuple[str, str]], target: Counter[tuple[str, str]]) -> tuple[float, list[str]]:
+    def _against(self, answer: Counter[tuple[str, str]], target: Counter[tuple[str, str]]) -> tuple[float, list[tuple[str, str]]]:
         right = (answer & target).total()
         extra, missed = answer - target, target - answer
         spare: dict[str, list[str]] = {}
         for path, value in extra.elements():
             spare.setdefault(path, []).append(value)
-        wrong = [_difference(path, value, spare.get(path)) for path, value in missed.elements()]
+        wrong = [(path, _difference(path, value, spare.get(path))) for path, value in missed.elements()]
         if not self.options.strict:
             return right / target.total(), wrong
-        unknown = [f"{path}: {_short(value)} is not in the target" for path, values in spare.items() for value in values]
+        unknown = [(path, f"{path}: {_short(value)} is not in the target") for path, values in spare.items() for value in values]
         return right / (answer | target).total() if right else 0.0, wrong + unknown
 
 

@@ -104,7 +104,7 @@ class MacroF1(PerSample):
             raise ConfigError([Problem("", "labels", "macro_f1 needs all classes, two at least", "List them, or name a file of them")])
         super().__init__(options)
         self._reader = Reader(options)
-        self.classes = len(options.labels)
+        self.labels, self.classes = options.labels, len(options.labels)
 
     def score(self, sample: Sample, reply: Reply) -> tuple[float, ...]:
         """(3·C,) what one answer adds. Raises DataError for a target that is none of the labels."""
@@ -140,12 +140,19 @@ class MacroF1(PerSample):
         f1 = np.divide(2 * right, below, out=np.zeros_like(below), where=there)
         return np.asarray(f1.sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))
 
-    def confusion(self, samples: Sequence[Sample], replies: Sequence[Reply]) -> npt.NDArray[np.int64]:
-        """(C, C + 1) how many answers of each class (row) were taken for each (column); the last column is no label."""
+    def confusion(self, samples: Sequence[Sample], stats: Floats) -> npt.NDArray[np.int64]:
+        """(C, C + 1) how many answers of each class (row) were taken for each (column); the last column is no label.
+
+        `stats` (m, 3·C) are the answers' own, `samples` what they answer; NaN is an answer that failed, and no label.
+        """
+        right, wrong, missed = np.moveaxis(np.reshape(stats, (-1, 3, self.classes)), 1, 0)
+        failed = np.isnan(right).any(axis=1)
+        true = (np.nan_to_num(right) + np.nan_to_num(missed)).argmax(axis=1)
+        true[failed] = [self._targets(samples[place])[0] for place in np.flatnonzero(failed).tolist()]
+        answered = np.where(right == 1, right, wrong)
+        taken = np.where(failed | ~(answered == 1).any(axis=1), self.classes, (answered == 1).argmax(axis=1))
         table = np.zeros((self.classes, self.classes + 1), np.int64)
-        for sample, reply in zip(samples, replies, strict=True):
-            true, answer = self._pair(sample, reply) if reply.text is not None else (self._targets(sample)[0], None)
-            table[true, self.classes if answer is None else answer] += 1
+        np.add.at(table, (true, taken), 1)
         return table
 
     def _pair(self, sample: Sample, reply: Reply) -> tuple[int, int | None]:

@@ -58,6 +58,8 @@ def of_view(view: View, notes: Sequence[str] = ()) -> Report:
         curves=details.curves,
         history=details.history,
         flips=details.flips,
+        confusions=details.confusions,
+        field_errors=details.field_errors,
         seed=view.seed,
     )
 

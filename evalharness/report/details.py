@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evalharness.report.model import Cell, Curve, CurvePoint, Estimate, Flip, HistoryPoint, Row, SliceCell
+import evalharness.report.mistakes as mistakes
+from evalharness.report.model import Cell, Confusion, Curve, CurvePoint, Estimate, FieldErrors, Flip, HistoryPoint, Row, SliceCell
 from evalharness.stats import Evidence
 from evalharness.store import Part
 from evalharness.verdict import View, confidence_of, level_of
@@ -34,6 +35,8 @@ class Details:
     curves: tuple[Curve, ...]
     history: tuple[HistoryPoint, ...]
     flips: tuple[Flip, ...]
+    confusions: tuple[Confusion, ...]
+    field_errors: tuple[FieldErrors, ...]
     notes: tuple[str, ...]
 
     @staticmethod
@@ -45,6 +48,8 @@ class Details:
             curves=tuple(curve for each in view.contenders if (curve := _curve(view, each)) is not None),
             history=tuple(_history(view, rows)),
             flips=tuple(_flips(view, told, reference, metric)) if told is not None else (),
+            confusions=tuple(mistakes.confusions(view)),
+            field_errors=tuple(mistakes.field_errors(view)),
             notes=tuple(notes),
         )
 
@@ -115,4 +120,6 @@ def _flips(view: View, arm: str, reference: str, metric: str) -> Iterator[Flip]:
     for each in largest_flips(view, arm, reference, metric):
         texts = [None if text is None else text[:LONGEST_TEXT] for text in (each["answers"][arm], each["answers"][reference])]
         targets = tuple(target[:LONGEST_TEXT] for target in each["targets"])
-        yield Flip(each["sample_id"], metric, each["difference"], each["input"][:LONGEST_TEXT], targets, arm, texts[0], reference, texts[1])
+        whys = [text[:LONGEST_TEXT] if (text := each["why"].get(label)) else None for label in (arm, reference)]
+        asked = each["input"][:LONGEST_TEXT]
+        yield Flip(each["sample_id"], metric, each["difference"], asked, targets, arm, texts[0], reference, texts[1], whys[0], whys[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import evalharness.report.figures as figures
+import evalharness.report.mistakes as mistakes
 import evalharness.report.people as people
 from evalharness.report.model import Cell, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import for_markdown
@@ -32,6 +33,7 @@ def text(report: Report) -> str:
         *_list("Notes", report.notes),
         *_folded("Other metrics", [_leaderboard(report, metric) for metric in others]),
         *_folded("Slices", [_slices(report, metric) for metric in [*main, *others]]),
+        *_folded("Mistakes", ["\n".join(_mistakes(report))]),
         *_folded("Outputs, tokens, cost, time", [_outcomes(report)]),
         *_folded("How it was computed", ["\n".join(f"- {for_markdown(line)}" for line in _how(report))]),
     ]
@@ -116,6 +118,13 @@ def _outcome_line(row: Row, names: Sequence[str]) -> list[str]:
         figures.seconds(usage.latency_p50_s),
         figures.seconds(usage.latency_p95_s),
         for_markdown(figures.training_line(row)),
+    ]
+
+
+def _mistakes(report: Report) -> list[str]:
+    return [
+        f"- **{for_markdown(arm)}**, {for_markdown(metric)}: {for_markdown('; '.join(told))}"
+        for arm, metric, told in mistakes.told(report, 10)
     ]
 
 

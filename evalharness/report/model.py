@@ -194,8 +194,30 @@ class HistoryPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Confusion:
+    """An arm's answers by class: `counts` are (place of the right label, place of the label it was taken for, how many), the
+    second None for an answer that is no label; what never happened is left out."""
+
+    arm: str
+    metric: str
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, int | None, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldErrors:
+    """Of an arm's `n` answers, how many have each field wrong, the most frequent first."""
+
+    arm: str
+    metric: str
+    n: int
+    fields: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Flip:
-    """An item on which an arm and the reference differ much; `difference` is positive where the arm is better."""
+    """An item on which an arm and the reference differ much; `difference` is positive where the arm is better. The whys
+    are what the metric says of each answer: a judge's reasons, the fields that differ."""
 
     sample_id: str
     metric: str
@@ -206,6 +228,8 @@ class Flip:
     arm_text: str | None
     reference: str
     reference_text: str | None
+    arm_why: str | None = None
+    reference_why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,5 +257,7 @@ class Report:
     curves: tuple[Curve, ...] = ()
     history: tuple[HistoryPoint, ...] = ()
     flips: tuple[Flip, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+    field_errors: tuple[FieldErrors, ...] = ()
     seed: int = 0
     schema: int = SCHEMA

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 import evalharness.report.figures as figures
+import evalharness.report.mistakes as mistakes
 import evalharness.report.people as people
 from evalharness.report.model import Cell, Estimate, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import plain, shortened, visible
@@ -54,6 +55,7 @@ class render:
         yield from _section(f"Gate against {figures.gate_reference(report)}", _gate(report))
         yield from _section("Decision", [plain(text) for text in (report.decision or {}).get("sentences", [])[1:]])
         yield from _section(f"Slices by {visible(report.ranked_by)}, at {percent(report.level)} each", _slices(report, width))
+        yield from _section("Mistakes", [_mistakes(*each) for each in mistakes.told(report)])
         yield from _section("Notes", [plain(note) for note in report.notes])
         yield from _section("How", _how(report))
 
@@ -249,6 +251,10 @@ def _training(row: Row) -> Text:
 
 def _count_style(name: str, number: int) -> str:
     return "red" if name in ("error", "missing") and number else "yellow" if name == "truncated" and number else ""
+
+
+def _mistakes(arm: str, metric: str, told: list[str]) -> Text:
+    return plain(arm, "bold").append_text(plain(f", {metric}: {'; '.join(told)}"))
 
 
 def _not_scored(row: Row) -> Text:

@@ -16,7 +16,7 @@ from evalharness.stats import Comparison
 from evalharness.store import Answer
 from evalharness.verdict.agreeing import human
 from evalharness.verdict.evidence import comparison, differences, said, scores
-from evalharness.verdict.judging import judged
+from evalharness.verdict.judging import judged, reasons
 from evalharness.verdict.labels import concerns
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.money import per_1000
@@ -121,6 +121,7 @@ def largest_flips(view: View, arm: str, other: str, metric: str, most: int = FLI
     samples = {sample.id: sample for sample in view.store.samples(view.dataset.dataset_id, list(chosen))}
     arm_ids = {label: view.contender(label).arm.arm_id for label in (arm, other)}
     texts = view.store.answers(list(arm_ids.values()), list(chosen))
+    whys = {label: reasons(view, label, metric, list(chosen)) for label in arm_ids}
     return [
         {
             "sample_id": sample_id,
@@ -128,6 +129,7 @@ def largest_flips(view: View, arm: str, other: str, metric: str, most: int = FLI
             "input": samples[sample_id].input,
             "targets": list(samples[sample_id].targets),
             "answers": {label: _text(texts[arm_id].get(sample_id)) for label, arm_id in arm_ids.items()},
+            "why": {label: found[sample_id] for label, found in whys.items() if sample_id in found},
         }
         for sample_id, gap in chosen.items()
     ]

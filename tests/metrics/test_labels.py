@@ -15,7 +15,6 @@ from evalharness.ids import digest
 from evalharness.metrics import score_all
 from evalharness.metrics.labels import LabelAccuracy, LabelOptions, MacroF1, plain
 from evalharness.protocols import Metric
-from evalharness.records import Reply
 from tests.metrics.contract import MetricContract, item
 
 LABELS = ("the dog bit the man", "something else entirely", "4", "four", "The dog had bitten the man.", "A man was bitten")
@@ -75,7 +74,7 @@ def test_macro_f1_and_confusion_equal_scikit_learn(rows: list[tuple[str, str]]) 
     there = sorted(set(truth) | (set(answers) - {"other"}))
     assert found == pytest.approx(f1_score(truth, answers, labels=there, average="macro", zero_division=0), abs=1e-12)
     table = confusion_matrix(truth, answers, labels=[*labels, "other"])
-    assert np.array_equal(metric.confusion(samples, replies), table[:4])
+    assert np.array_equal(metric.confusion(samples, stats), table[:4])
 
 
 def test_a_failed_answer_never_pays() -> None:
@@ -94,9 +93,10 @@ def test_another_target_is_fine_and_counts_as_its_own_class() -> None:
 
 
 def test_an_answer_without_text_is_in_the_last_column() -> None:
-    sample, _ = item("", "b")
-    table = MacroF1(LabelOptions(labels=("a", "b"))).confusion([sample], [Reply("o", None, "error", error="down")])
-    assert table.tolist() == [[0, 0, 0], [0, 0, 1]]
+    metric = MacroF1(LabelOptions(labels=("a", "b")))
+    samples = [item("", "b")[0], item("", "b")[0], item("", "a")[0]]
+    stats = np.array([[np.nan] * 6, metric.score(*item("no idea", "b")), metric.score(*item("b", "a"))])
+    assert metric.confusion(samples, stats).tolist() == [[0, 1, 0], [0, 0, 2]]
 
 
 def test_labels_from_files_are_the_same_as_labels_in_the_suite(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import evalharness.report.figures as figures
+import evalharness.report.mistakes as mistakes
 import evalharness.report.people as people
 from evalharness.report.items import Items
-from evalharness.report.model import Cell, Estimate, Flip, MetricHead, Report, Row, SliceCell
+from evalharness.report.model import Cell, Confusion, Estimate, FieldErrors, Flip, MetricHead, Report, Row, SliceCell
 from evalharness.report.text import lines_of, visible
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def text(report: Report, items: Items | None = None) -> str:
         curves=charts.curves(report),
         histories=charts.histories(report),
         slices=_slices(report),
+        mistakes=[
+            (each, mistakes.table(each) if isinstance(each, Confusion) else None, mistakes.lines(each, 20)) for each in _wrong(report)
+        ],
         flips=[(flip, *_differences(flip)) for flip in report.flips],
         items=items,
         data=_data(items, report) if items is not None else None,
@@ -129,6 +133,12 @@ def _board(report: Report, metric: MetricHead) -> dict[str, Any] | None:
         "margin": _margin(report, metric),
         "told": people.told(metric),
     }
+
+
+def _wrong(report: Report) -> list[Confusion | FieldErrors]:
+    """What has mistakes to show."""
+    found: list[Confusion | FieldErrors] = [*report.confusions, *report.field_errors]
+    return [each for each in found if mistakes.lines(each)]
 
 
 def _margin(report: Report, metric: MetricHead) -> str:
