@@ -75,6 +75,12 @@ def _source(value: object) -> object:
     return {"files": value} if isinstance(value, str | list | tuple) else value
 
 
+def _reason(value: str) -> str:
+    if not value.strip():
+        raise wrong("no reason", "Say in a few words why this is fine: it is shown with the finding")
+    return value
+
+
 def _is_inline(value: object) -> str:
     return "name" if isinstance(value, str) else "inline"
 
@@ -162,6 +168,8 @@ class DataSpec(Spec):
     """The same input in train (or dev) and test: stop, drop the training rows, or go on and say so."""
     limit: Limit | None = None
     """Use fewer rows."""
+    allow: dict[str, Annotated[str, AfterValidator(_reason)]] = Field(default_factory=dict)
+    """Findings of `evalh check` that are known and fine: rule id -> why, e.g. {leak.group: customers come back}."""
 
     @model_validator(mode="after")
     def _files_or_split(self) -> DataSpec:

@@ -11,37 +11,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from evalharness.data.split import Side
 from evalharness.records import Sample
 
 if TYPE_CHECKING:
     from evalharness.reading import LoadedSuite
 
 Severity = Literal["error", "warning", "note"]
+Side = Literal["train", "dev", "test", "logs"]
+"""Where a row is; `logs` are production inputs, which are looked at and belong to no split."""
 MOST_PLACES = 20
 """Rows that a finding names; `count` and `rows` know all."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenRow:
-    """A row that is a sample. `number` counts over all rows of the suite (train, then dev, then test), broken ones included."""
+    """A row that is a sample. `number` counts over all rows of the suite in reading order, broken ones included.
+
+    `values` is the row as it was read, by the file's own column names; empty where nobody kept it.
+    """
 
     number: int
     side: Side
     sample: Sample
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """A row (or a whole file, line 0) that cannot be a sample: what was found and what to do."""
+    """A row (or a whole file, line 0) that cannot be a sample: what was found and what to do.
+
+    `values` is the row where it could be read at all, else None.
+    """
 
     number: int
     side: Side
     source: str
     found: str
     fix: str
+    values: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

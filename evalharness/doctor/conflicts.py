@@ -1,0 +1,43 @@
+"""The same question with different answers.
+
+>>> [draft.rule for draft in conflicts(Index())]
+[]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from evalharness.doctor.drafts import Draft
+from evalharness.doctor.index import SIDES, Index, Rows, repeats
+
+IDS = ("conflict.same",)
+FIX = "Decide which answer is right; where several are, list them all as targets of one row. Nothing is taken out by itself"
+
+
+def conflicts(index: Index) -> Iterator[Draft]:
+    """Rows of all sides whose normalised input occurs with another answer, too; each with the first row that answers otherwise."""
+    asked = np.flatnonzero(index.target != 0)
+    later, first = _otherwise(index, asked)
+    if not len(later):
+        return
+    inputs = len(np.unique(index.plain[later]))
+    rows = np.flatnonzero(np.isin(index.plain, index.plain[later]) & (index.target != 0))
+    test = int(np.sum(index.side[rows] == SIDES.index("test")))
+    which = "1 input has" if inputs == 1 else f"{inputs:,} inputs have"
+    held = f"; {test:,} of them {'is' if test == 1 else 'are'} held out, where no model can be right on all" if test else ""
+    found = f"{which} different answers in {len(rows):,} rows{held}"
+    pairs = list(zip(index.number[later].tolist(), index.number[first].tolist(), strict=True))
+    yield Draft(IDS[0], "warning", len(rows), found, FIX, pairs, answers=True, figures={"inputs": inputs, "test_rows": test})
+
+
+def _otherwise(index: Index, rows: Rows) -> tuple[Rows, Rows]:
+    """(row, first): rows whose input an earlier row has, whose answer differs from that first row's; one row an answer."""
+    again, first = repeats((index.plain,), rows)
+    other = index.target[again] != index.target[first]
+    again, first = again[other], first[other]
+    repeated, _ = repeats((index.plain, index.target), again)
+    kept = ~np.isin(again, repeated)
+    return again[kept], first[kept]

@@ -1,0 +1,125 @@
+"""Held-out inputs among what is learned from or shown: training and dev rows, few-shot examples, prompt texts, groups.
+
+A leak into test is an error: scores on it are not to be trusted. What `data.load` refuses anyway is an error, too; with
+`leaks: drop_train` it is a note, because those rows are left out; with `leaks: allow` it is an error that the suite allows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from evalharness.data.split import rank
+from evalharness.doctor.drafts import Draft
+from evalharness.doctor.findings import Severity, Side
+from evalharness.doctor.index import SIDES, Index, Rows, on, shared
+from evalharness.reading import LoadedSuite
+from evalharness.spec import DataSpec
+
+IDS = ("leak.exact", "leak.normalised", "leak.group", "leak.shots")
+PAIRS: tuple[tuple[Side, Side], ...] = (("train", "test"), ("dev", "test"), ("train", "dev"))
+ALLOWED = "data.leaks is allow"
+_SAMENESS = {"leak.exact": "letter by letter", "leak.normalised": "up to case, punctuation and space"}
+
+
+def severity(held_out: Side, rule: DataSpec) -> tuple[Severity, str | None]:
+    """How bad an equal input on a learned and this held-out side is under the suite's leak rule, and who allows it."""
+    if rule.leaks == "drop_train":
+        return "note", None
+    if rule.leaks == "allow":
+        return ("error" if held_out == "test" else "warning"), ALLOWED
+    return "error", None
+
+
+def leaks(index: Index, loaded: LoadedSuite) -> Iterator[Draft]:
+    """Equal inputs on two sides, the few-shot examples among them, and clusters on two sides."""
+    leaked: list[Rows] = []
+    for learned, held_out in PAIRS:
+        rows, others = on(index, learned), on(index, held_out)
+        exact, exact_other = shared(index.exact, rows, others)
+        plain, plain_other = shared(index.plain, rows, others)
+        more = ~np.isin(plain, exact)
+        yield from _equal(index, "leak.exact", learned, held_out, exact, exact_other, loaded)
+        yield from _equal(index, "leak.normalised", learned, held_out, plain[more], plain_other[more], loaded)
+        if learned == "train":
+            leaked.append(plain)
+        yield from _groups(index, learned, held_out)
+    yield from _shots(index, np.unique(np.concatenate(leaked)), loaded)
+
+
+def _equal(index: Index, rule: str, learned: Side, held_out: Side, rows: Rows, others: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
+    if not len(rows):
+        return
+    bad, allowed = severity(held_out, loaded.suite.data)
+    n, numbers = len(np.unique(index.plain[others])), index.number[rows].tolist()
+    which = f"{len(rows):,} {learned} {'row has' if len(rows) == 1 else 'rows have'} the input of a {held_out} row {_SAMENESS[rule]}"
+    inputs = f"{n:,} {'input' if n == 1 else 'different inputs'}"
+    if bad == "note":
+        found, fix = f"{which} ({inputs}); they are left out of {learned} (leaks: drop_train)", "Nothing to do"
+    else:
+        harm = "scores show what was learned by heart" if held_out == "test" else "the best candidate is picked on what it has seen"
+        found = f"{which} ({inputs}): {harm}"
+        fix = f"Take them out of {learned}: set leaks: drop_train, or evalh check SUITE --fix OUT writes copies without them"
+    pairs = list(zip(numbers, index.number[others].tolist(), strict=True))
+    yield Draft(rule, bad, len(rows), found, fix, pairs, numbers, allowed=allowed, figures={"inputs": n})
+
+
+def _groups(index: Index, learned: Side, held_out: Side) -> Iterator[Draft]:
+    rows, others = on(index, held_out), on(index, learned)
+    inside, other = shared(index.group, rows, others)
+    if not len(inside):
+        return
+    groups = len(np.unique(index.group[inside]))
+    share = len(inside) / len(rows)
+    found = (
+        f"{len(inside):,} {held_out} rows ({share:.0%}) are of {'a cluster' if groups == 1 else f'{groups:,} clusters'} "
+        f"that {learned} has rows of: answers may be known from there"
+    )
+    fix = "Split by the cluster: data.split: {by: FIELD}; or allow it with a reason where the same ones come back in use"
+    _, first = np.unique(index.group[inside], return_index=True)  # one place a cluster
+    pairs = list(zip(index.number[inside[first]].tolist(), index.number[other[first]].tolist(), strict=True))
+    yield Draft("leak.group", "warning", len(inside), found, fix, pairs, figures={"clusters": groups})
+
+
+def arms_with_shots(loaded: LoadedSuite) -> dict[tuple[int, int], list[str]]:
+    """(how many, seed) -> labels of the arms that show these examples."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for label, arm in loaded.suite.arms.items():
+        if arm.outputs is None and arm.shots.n:
+            found.setdefault((arm.shots.n, arm.shots.seed), []).append(label)
+    return found
+
+
+def shown(index: Index, shots: tuple[int, int], spec: DataSpec, dropped: Rows) -> list[int]:
+    """Positions of the training rows that `choose_examples` picks for these shots; repeats count once."""
+    left = np.setdiff1d(on(index, "train"), dropped) if spec.leaks == "drop_train" else on(index, "train")
+    ids = dict(reversed([(index.id(position), position) for position in left.tolist()]))
+    if spec.limit is not None and spec.limit.train is not None:
+        limit = spec.limit
+        kept = sorted(ids, key=lambda key: (rank(limit.seed, key), ids[key]))[: limit.train]
+        ids = {key: ids[key] for key in kept}
+    n, seed = shots
+    ranked = sorted(ids, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    return [ids[key] for key in ranked[:n]]
+
+
+def _shots(index: Index, leaked: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
+    spec = loaded.suite.data
+    held = np.flatnonzero((index.side == SIDES.index("test")) | (index.side == SIDES.index("dev")))
+    for shots, labels in arms_with_shots(loaded).items():
+        positions = np.asarray(shown(index, shots, spec, leaked), np.intp)
+        rows, others = shared(index.plain, positions, held)
+        if len(rows):
+            yield Draft("leak.shots", "error", len(rows), **_words(index, rows, others, labels))
+
+
+def _words(index: Index, rows: Rows, others: Rows, labels: list[str]) -> dict[str, Any]:
+    which = f"{len(rows):,} few-shot {'example' if len(rows) == 1 else 'examples'} of {', '.join(labels)}"
+    return {
+        "found": f"{which} {'is' if len(rows) == 1 else 'are'} also held out: the prompt gives the answer away",
+        "fix": "Take the rows out of train (leaks: drop_train does), or choose others: shots: {n: N, seed: SEED}",
+        "pairs": list(zip(index.number[rows].tolist(), index.number[others].tolist(), strict=True)),
+    }
