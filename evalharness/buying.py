@@ -106,6 +106,17 @@ def whole(answer: T, field: str) -> T:
     return answer
 
 
+def plain(answer: Any, *fields: str) -> dict[str, Any]:
+    """An SDK's answer as a dictionary under the API's own names, so that fields that are missing or new break nothing.
+
+    Raises ValueError for a web page, or if one of `fields` is not set.
+    """
+    found = answer if isinstance(answer, dict | str) else answer.to_dict(mode="json", warnings=False)
+    if not isinstance(found, dict) or any(found.get(field) is None for field in fields):
+        raise ValueError("a web page or half an answer came")
+    return found
+
+
 def pages(page: Any) -> Iterator[Any]:
     """Every item of an SDK's paged list. Raises ValueError for a broken page: no answer is not the same as nothing there."""
     while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import datetime
 import io
 import json
 import math
@@ -111,6 +112,22 @@ def number(value: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return found if math.isfinite(found) else None
+
+
+def moment(value: object) -> float | None:
+    """Seconds since 1970 out of a time stamp: a number, a number in a text, or a date and time (UTC unless it says otherwise).
+
+    >>> moment("2026-09-21T14:13:20Z") == moment(1790000000) == moment("1790000000")
+    True
+    """
+    seconds = number(value)
+    if seconds is not None:
+        return seconds or None
+    try:
+        found = datetime.datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def point(row: Mapping[str, Any]) -> Point | None:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from evalharness import protocols
-from evalharness.buying import LOOKS_S, Calls, pages, whole
+from evalharness.buying import LOOKS_S, Calls, pages, plain, whole
 from evalharness.errors import ConfigError, MissingExtra, ProviderError
+from evalharness.ids import digest
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Point, State, Status, TrainedModel
 from evalharness.runners import hosted
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import openai
 
 log = logging.getLogger("evalh")
+Json = dict[str, Any]
 
 LIMITS = hosted.Limits(min_rows=10, max_bytes=512 * 10**6, roles=frozenset({"system", "developer", "user", "assistant", "tool"}))
 """developers.openai.com, guide to supervised fine-tuning (at least 10 examples) and the API description of 2026-08-21 (512 MB a file)."""
@@ -84,6 +86,7 @@ class OpenAIRunner:
         self._price = functools.partial(price, "openai", own=options.prices)
         self._price("")  # the user's own prices are checked before anything is bought
         self._points: dict[str, dict[str, Point]] = {}
+        self._newest_first: set[str] = set()
 
     def identity(self, base: str) -> dict[str, object]:
         """The service, the base model and the hyperparameters; the address only where the trainer names one."""
@@ -120,23 +123,26 @@ class OpenAIRunner:
         return Handle(job.training_id, found) if found else None
 
     def _find(self, job: Job) -> str | None:
-        jobs = self._calls.read(lambda: list(pages(self._sdk.fine_tuning.jobs.list(limit=100, metadata={_KEY: job.key}))))
-        mine = [found for found in jobs if _is_for(found, job)]
-        mine.sort(key=lambda found: found.status in ("failed", "cancelled"))
-        return mine[0].id if mine else None
+        listed = self._sdk.fine_tuning.jobs.list
+        jobs = self._calls.read(lambda: [plain(found) for found in pages(listed(limit=100, metadata={_KEY: job.key}))])
+        mine = [found for found in jobs if found.get("id") and _is_for(found, job)]
+        mine.sort(key=lambda found: found.get("status") in ("failed", "cancelled"))
+        return str(mine[0]["id"]) if mine else None
 
     def poll(self, handle: Handle) -> Status:
         """The job's state, losses so far, and the model once it is done. Spends nothing."""
-        found = self._calls.read(lambda: whole(self._sdk.fine_tuning.jobs.retrieve(handle.provider_id), "status"))
-        state = STATES.get(str(found.status), "running")
-        if state == "succeeded" and not found.fine_tuned_model:
+        found = self._calls.read(lambda: plain(self._sdk.fine_tuning.jobs.retrieve(handle.provider_id), "status"))
+        state = STATES.get(str(found["status"]), "running")
+        if state == "succeeded" and not found.get("fine_tuned_model"):
             state = "running"  # the name comes a moment after the state
         no_events: tuple[tuple[Point, ...], int | None] = (), None
         points, total = self._calls.optional(lambda: self._events(handle.provider_id), no_events)
         model = None
         if state == "succeeded":
             points, model = self._finished(found, points)
-        tokens = found.trained_tokens if isinstance(found.trained_tokens, int) else None
+        said = hosted.number(found.get("trained_tokens"))
+        tokens = None if said is None else int(said)
+        began, ended = hosted.moment(found.get("created_at")), hosted.moment(found.get("finished_at"))
         return Status(
             state,
             detail=_detail(found),
@@ -145,10 +151,10 @@ class OpenAIRunner:
             points=points,
             model=model,
             tokens=tokens,
-            cost_usd=None if tokens is None else self._price(str(found.model)).of_training(tokens),
-            seconds=float(found.finished_at - found.created_at) if found.finished_at and found.created_at else None,
+            cost_usd=None if tokens is None else self._price(str(found.get("model"))).of_training(tokens),
+            seconds=ended - began if ended is not None and began is not None else None,
             error=_reason(found) if state in ("failed", "cancelled") else None,
-            again=not getattr(found.error, "param", None),  # a parameter or file that was refused is refused again
+            again=not _error(found).get("param"),  # a parameter or file that was refused is refused again
         )
 
     def cancel(self, handle: Handle) -> None:
@@ -186,10 +192,10 @@ class OpenAIRunner:
 
     def _check_base(self, base: str) -> list[str]:
         try:
-            found = self._calls.read(lambda: whole(self._sdk.models.retrieve(base), "id"))
+            found = self._calls.read(lambda: plain(self._sdk.models.retrieve(base)))
         except ProviderError as error:
             return [f"base {base!r}: {error}"]
-        ends = str(found.shutdown_date or "")
+        ends = _day(found.get("shutdown_date"))
         if not ends:
             return []
         gone = ends <= datetime.date.today().isoformat()
@@ -205,9 +211,9 @@ class OpenAIRunner:
         name = hosted.write_rows(getattr(job, split), path)
 
         def there() -> str | None:
-            files = self._calls.read(lambda: list(pages(self._sdk.files.list(purpose="fine-tune"))))
-            fit = (file for file in files if file.filename == name and file.bytes == path.stat().st_size and file.status != "error")
-            return next((file.id for file in fit), None)
+            files = self._calls.read(lambda: [plain(file) for file in pages(self._sdk.files.list(purpose="fine-tune"))])
+            same = (file for file in files if file.get("filename") == name and hosted.number(file.get("bytes")) == path.stat().st_size)
+            return next((str(file["id"]) for file in same if file.get("status") not in ("error", "deleted") and file.get("id")), None)
 
         def upload() -> str:
             once = self._sdk.with_options(max_retries=0, timeout=10 * self.options.timeout_s)
@@ -217,39 +223,47 @@ class OpenAIRunner:
         return there() or self._calls.buy(upload, there)
 
     def _events(self, job_id: str) -> tuple[tuple[Point, ...], int | None]:
-        """All points logged so far, and the number of steps if it was said. Events come newest first; known ones end the reading."""
-        known, fresh, total = self._points.get(job_id, {}), {}, None
-        for event in pages(self._sdk.fine_tuning.jobs.list_events(job_id, limit=100)):
-            data = event.data if isinstance(event.data, dict) else {}
-            said, steps = hosted.point_said(str(event.message or ""))
-            total = total or int(hosted.number(data.get("total_steps")) or steps or 0) or None
-            if event.id in known:
+        """All points logged so far, and the number of steps if it was said.
+
+        OpenAI lists the newest first, so that known ones end the reading; who lists them otherwise is read to the end.
+        """
+        known, fresh, total, times = self._points.get(job_id, {}), {}, None, list[float | None]()
+        for event in map(plain, pages(self._sdk.fine_tuning.jobs.list_events(job_id, limit=100))):
+            data, message = event.get("data") if isinstance(event.get("data"), dict) else {}, str(event.get("message") or "")
+            said, steps = hosted.point_said(message)
+            total = total or int(hosted.number((data or {}).get("total_steps")) or steps or 0) or None
+            times.append(hosted.moment(event.get("created_at")))
+            name = str(event.get("id") or digest(event))
+            if name in known and job_id in self._newest_first:
                 break
-            if (point := hosted.point({**said, **data})) is not None:
-                fresh[event.id] = point
-        self._points[job_id] = {**fresh, **known}
+            if (point := hosted.point({**said, **(data or {})})) is not None:
+                fresh[name] = point
+        if _falls(times):
+            self._newest_first.add(job_id)
+        self._points[job_id] = {**fresh, **{name: point for name, point in known.items() if name not in fresh}}
         return hosted.merged(reversed(self._points[job_id].values())), total
 
-    def _finished(self, found: Any, points: tuple[Point, ...]) -> tuple[tuple[Point, ...], TrainedModel]:
+    def _finished(self, found: Json, points: tuple[Point, ...]) -> tuple[tuple[Point, ...], TrainedModel]:
         """The tuned model with its checkpoints, and the points with the result file's."""
         jobs, files = self._sdk.fine_tuning.jobs, self._sdk.files
-        for file in found.result_files or []:
-            content = self._calls.optional(functools.partial(_content, files, file), b"")
+        for file in found.get("result_files") or []:
+            content = self._calls.optional(functools.partial(_content, files, str(file)), b"")
             points = hosted.merged([*hosted.csv_points(content), *points])
-        saved: list[Any] = self._calls.optional(lambda: list(pages(jobs.checkpoints.list(found.id, limit=100))), [])
-        saved.sort(key=lambda one: hosted.number(one.step_number) or 0)
-        names = [one.fine_tuned_model_checkpoint for one in saved]
-        settings = found.hyperparameters.model_dump() if hasattr(found.hyperparameters, "model_dump") else {}
-        facts = {key: value for key, value in settings.items() if isinstance(value, int | float | str)}
-        base = self._calls.optional(lambda: self._sdk.models.retrieve(str(found.model)), None)
-        if ends := getattr(base, "shutdown_date", None):
-            facts["shutdown_date"] = str(ends)  # a tuned model ends with its base
+        none = list[Json]()
+        saved = self._calls.optional(lambda: [plain(one) for one in pages(jobs.checkpoints.list(found["id"], limit=100))], none)
+        saved.sort(key=lambda one: hosted.number(one.get("step_number")) or 0)
+        tuned, names = str(found["fine_tuned_model"]), [one.get("fine_tuned_model_checkpoint") for one in saved]
+        settings = found.get("hyperparameters") if isinstance(found.get("hyperparameters"), dict) else {}
+        facts: dict[str, float | int | str | None] = {k: v for k, v in (settings or {}).items() if isinstance(v, int | float | str)}
+        base = self._calls.optional(lambda: plain(self._sdk.models.retrieve(str(found.get("model")))), Json())
+        if ends := base.get("shutdown_date"):
+            facts["shutdown_date"] = _day(ends)  # a tuned model ends with its base
         return points, TrainedModel(
-            f"openai/{found.fine_tuned_model}",
+            f"openai/{tuned}",
             None,
-            {"provider": "openai", "model": str(found.fine_tuned_model)},
-            {**facts, "trained_tokens": found.trained_tokens},
-            tuple(f"openai/{name}" for name in names if name and name != found.fine_tuned_model),
+            {"provider": "openai", "model": tuned},
+            {**facts, "trained_tokens": found.get("trained_tokens")},
+            tuple(f"openai/{name}" for name in names if name and name != tuned),
         )
 
     @functools.cached_property
@@ -282,23 +296,38 @@ def _content(files: Any, file: str) -> bytes:
     return found
 
 
-def _is_for(found: Any, job: Job) -> bool:
-    metadata = found.metadata if isinstance(found.metadata, dict) else {}
-    if _KEY in metadata:
+def _is_for(found: Json, job: Job) -> bool:
+    metadata = found.get("metadata")
+    if isinstance(metadata, dict) and _KEY in metadata:
         return bool(metadata[_KEY] == job.key)
     # A service that keeps no metadata shows the suffix, at the latest in the tuned model's name.
-    shown = f"{getattr(found, 'user_provided_suffix', '')} {getattr(found, 'suffix', '')} {found.fine_tuned_model or ''}"
-    return job.key[:12] in shown
+    return any(job.key[:12] in str(found.get(field) or "") for field in ("user_provided_suffix", "suffix", "fine_tuned_model"))
 
 
-def _reason(found: Any) -> str:
-    return str(getattr(found.error, "message", None) or f"the job was {found.status}")
+def _error(found: Json) -> Json:
+    error = found.get("error")
+    return error if isinstance(error, dict) else {"message": error}
 
 
-def _detail(found: Any) -> str:
-    detail = str(found.status).replace("_", " ")
-    if str(found.status) not in STATES:
-        detail += " (a state evalh does not know)"
-    if found.estimated_finish:
-        detail += f", done about {datetime.datetime.fromtimestamp(found.estimated_finish, datetime.UTC):%H:%M} UTC"
+def _reason(found: Json) -> str:
+    return str(_error(found).get("message") or f"the job was {found['status']}")
+
+
+def _detail(found: Json) -> str:
+    said = str(found["status"])
+    detail = said.replace("_", " ") + ("" if said in STATES else " (a state evalh does not know)")
+    if (ends := hosted.moment(found.get("estimated_finish"))) is not None:
+        detail += f", done about {datetime.datetime.fromtimestamp(ends, datetime.UTC):%H:%M} UTC"
     return detail
+
+
+def _day(said: object) -> str:
+    """A date as 2027-01-14, out of one, a time stamp in seconds, or a text with it; empty for none."""
+    seconds = hosted.moment(said)
+    return str(said or "") if seconds is None else datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
+
+
+def _falls(times: list[float | None]) -> bool:
+    """The list is certainly one with the newest first."""
+    known = [each for each in times if each is not None]
+    return len(known) == len(times) > 1 and known[0] > known[-1] and known == sorted(known, reverse=True)

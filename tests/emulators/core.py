@@ -135,6 +135,18 @@ class Emulator:
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.watch: Callable[[str, str], None] | None = None
         """Called with the route's name, and "before" or "after": when a request has come, and when it has taken effect."""
+        self.twist: Callable[[str, Any], Any] | None = None
+        """Makes another legal answer of a route's JSON answer; see tests.emulators.strange."""
+        self.page_size = 0
+        """At most so many items a page, whatever was asked for; 0: as asked."""
+        self.closes = False
+        """Every answer comes in chunks, and its connection is closed behind it."""
+        self.created = 200
+        """The status of what a POST has made."""
+        self.mount = ""
+        """A path before all others, as gateways have it."""
+        self.open_to_all = False
+        """Asks for no key."""
         self._checked = checked
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -159,7 +171,7 @@ class Emulator:
     def __enter__(self) -> Self:
         self._thread.start()
         port = asyncio.run_coroutine_threadsafe(self.start(), self._loop).result(30)
-        self.url = f"http://127.0.0.1:{port}{urlsplit(self.server).path}"
+        self.url = f"http://127.0.0.1:{port}{self.mount}{urlsplit(self.server).path}"
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -173,7 +185,7 @@ class Emulator:
     async def start(self, port: int = 0) -> int:
         """Listen on 127.0.0.1 in the running loop; returns the port."""
         app = web.Application(client_max_size=1 << 30)
-        prefix = urlsplit(self.server).path
+        prefix = self.mount + urlsplit(self.server).path
         for name, method, path, function in self.routes():
             app.router.add_route(method, prefix + path, functools.partial(self._serve, name, function))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -197,19 +209,27 @@ class Emulator:
         if fault is not None and not fault.after and not fault.cut:
             return await self._misbehave(name, fault, request, body)
         try:
-            self.authorize(request)
+            if not self.open_to_all:
+                self.authorize(request)
             incoming = _incoming(request, body)
+            if self.page_size:
+                incoming.query |= {key: str(self.page_size) for key in ("limit", "pageSize") if key in incoming.query}
             self._tell(name, "before")
             answer = function(incoming)
             self._tell(name, "after")
-            response = _response(200, answer)
+            if self.twist is not None:
+                answer = self.twist(name, answer)
+            response = _response(self.created if name.startswith("create_") else 200, answer)
         except Refuse as refusal:
             response = _response(refusal.status, refusal.body)
         if fault is not None:
             return await self._misbehave(name, fault, request, body, response)
         self._note(name, request, body, response.status)
-        if name not in self.undescribed:
+        if name not in self.undescribed and self.twist is None:
             self._check(request, body, response)
+        if self.closes:
+            response.force_close()
+            response.enable_chunked_encoding()
         return response
 
     def _tell(self, name: str, when: str) -> None:

@@ -63,9 +63,9 @@ def payload(status: int, headers: Mapping[str, str], content: bytes) -> Json:
         found = json.loads(content) if content else None
     except ValueError:  # also bytes that are no UTF-8
         found = None
-    if status == 200:
+    if 200 <= status < 300:
         if not isinstance(found, dict):
-            raise Again(f"HTTP 200 with {what(content)} instead of an answer", raw=kept(content))
+            raise Again(f"HTTP {status} with {what(content)} instead of an answer", raw=kept(content))
         error = found.get("error")
         if not error or found.get("choices"):
             return found

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -114,16 +113,8 @@ def tokens(found: Mapping[str, Any]) -> int | None:
 
 def seconds(found: Mapping[str, Any]) -> float | None:
     """From its creation to its end."""
-    began, ended = _time(found.get("createTime")), _time(found.get("completedTime"))
-    return None if began is None or ended is None else (ended - began).total_seconds()
-
-
-def _time(said: object) -> datetime.datetime | None:
-    try:
-        found = datetime.datetime.fromisoformat(str(said))
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    began, ended = hosted.moment(found.get("createTime")), hosted.moment(found.get("completedTime"))
+    return None if began is None or ended is None else ended - began
 
 
 def output(found: Mapping[str, Any], account: str) -> str:

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from evalharness.buying import plain
 from evalharness.errors import ProviderError, Refused
 from evalharness.records import Job
 from evalharness.runners import hosted
-from evalharness.runners.together.service import Json, Service, plain
+from evalharness.runners.together.service import Json, Service
 
 if TYPE_CHECKING:
     from together import Together
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("evalh")
 
 WAITING = frozenset({"PENDING", "QUEUED", "RUNNING"})
+DONE = frozenset({None, "COMPLETED"})
 FAILED, INVALID = "FAILED", "INVALID_FORMAT"
+UNKNOWN_S = 60.0
+"""Seconds that a state which nobody knows is waited for: it may be a last one, and a file that cannot be used yet is refused for free."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
 
@@ -103,13 +107,14 @@ def _send_whole(sdk: Together, path: Path) -> str:
 
 
 def _processed(service: Service, file: str, split: str) -> str:
-    pause, end = FIRST_PAUSE_S, time.monotonic() + 10 * service.options.timeout_s
+    pause, began = FIRST_PAUSE_S, time.monotonic()
+    end = began + 10 * service.options.timeout_s
     while True:
         found = look(service, file)
         state = found.get("processing_status")
         if state in (FAILED, INVALID):
             raise _unusable(service, found, split)
-        if state not in WAITING:
+        if state in DONE or (state not in WAITING and time.monotonic() > began + UNKNOWN_S):
             return file
         if time.monotonic() > end:
             raise ProviderError(f"the {split} file {file} is still {state}. Run again: it is not uploaded twice")

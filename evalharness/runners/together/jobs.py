@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from evalharness.records import FINAL, Point, State, Status, TrainedModel
@@ -119,11 +118,8 @@ def status(found: Json, events: Sequence[Json], metrics: Iterable[Json], model: 
 
 def _seconds(found: Json) -> float | None:
     """From its creation to its last change."""
-    try:
-        ends = [datetime.fromisoformat(str(found.get(name))) for name in ("created_at", "updated_at")]
-        return (ends[1] - ends[0]).total_seconds() or None
-    except (ValueError, TypeError):  # no dates, or one of them without a time zone
-        return None
+    began, ended = hosted.moment(found.get("created_at")), hosted.moment(found.get("updated_at"))
+    return None if began is None or ended is None else ended - began or None
 
 
 def facts(found: Json) -> dict[str, float | int | str | None]:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evalharness.buying import LOOKS_S, Calls, pages, whole
+from evalharness.buying import LOOKS_S, Calls, pages, plain, whole
 from evalharness.errors import MissingExtra
 from evalharness.runners import hosted
 from evalharness.runners.together.options import TogetherOptions
@@ -86,14 +86,6 @@ class Service:
     def patient(self) -> Together:
         """The client for one upload or download: no retries, ten times the time."""
         return self.sdk.with_options(max_retries=0, timeout=10 * self.options.timeout_s)
-
-
-def plain(answer: Any, *fields: str) -> Json:
-    """An answer as a dictionary. Raises ValueError for a web page, or if one of the fields is not set."""
-    found = answer if isinstance(answer, dict) else answer.to_dict(mode="json", warnings=False)
-    if not isinstance(found, dict) or any(found.get(field) is None for field in fields):
-        raise ValueError("a web page or half an answer came")
-    return found
 
 
 def _items(answer: Any) -> list[Json]:
