@@ -56,6 +56,8 @@ class HostedOptions(protocols.Options):
     """Tries after the first, where another try is safe."""
     patience_s: float = Field(default=300.0, gt=0)
     """Seconds that one request waits for rate limits, all its waits together."""
+    waking_s: float = Field(default=1800.0, gt=0)
+    """Seconds to wait for a model that the service is starting (503 with DEPLOYMENT_SCALING_UP, "is loading"); they count as no try."""
     prices: dict[str, float] = Field(default_factory=dict)
     """Your prices over the price book, e.g. {usd_per_million_input_tokens: 0.4, usd_per_million_output_tokens: 1.6}."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
@@ -127,7 +129,7 @@ class HostedChat:
         """One reply per request, in any order, as they come. Raises ConfigError if the key is not set, MissingExtra."""
         headers, secrets = self._headers()
         speed = pace.shared(digest([self.base_url, secrets]), self.options.concurrency)
-        patience = Patience(self.options.max_retries, self.options.patience_s)
+        patience = Patience(self.options.max_retries, self.options.patience_s, waking_s=self.options.waking_s)
         async with self._session(headers) as session:
 
             async def ask(request: Request) -> Reply:

@@ -397,3 +397,32 @@ def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None
     assert _proxy("http://api.example/v1") == "http://proxy.example:3128"
     monkeypatch.setenv("no_proxy", "api.example")
     assert _proxy("http://api.example/v1") is None
+
+
+def asleep(code: str = "DEPLOYMENT_SCALING_UP", message: str = "Deployment is currently scaled to zero", **headers: str) -> Fault:
+    return Fault.http(503, message, code=code, **headers)
+
+
+def test_a_model_that_is_being_started_is_waited_for(service: OpenAIEmulator, caplog: pytest.LogCaptureFixture) -> None:
+    service.fail("chat", *[asleep(retry_after="0.02")] * 30)
+    with caplog.at_level("WARNING", "evalh"):
+        replies = ask(model(max_retries=0, concurrency=2), requests(4))
+    assert [reply.error for reply in replies] == [None] * 4  # 30 refusals cost nobody a try
+    (told,) = caplog.messages
+    assert "waiting for the model to start, 0 of at most 1800 s" in told
+    assert "DEPLOYMENT_SCALING_UP" in told
+
+
+@pytest.mark.parametrize("said", ["Model acme/base is currently loading", "The endpoint is starting up"])
+def test_it_is_known_by_its_words(service: OpenAIEmulator, said: str) -> None:
+    service.fail("chat", *[asleep("unavailable", said, retry_after="0.01")] * 2)
+    assert one(model(max_retries=0)).error is None
+
+
+def test_waiting_for_it_has_an_end(service: OpenAIEmulator) -> None:
+    service.fail("chat", *[asleep(retry_after="0.05")] * 200)
+    began = time.monotonic()
+    replies = ask(model(waking_s=0.3), requests(5))
+    assert time.monotonic() - began < 3
+    assert all("still starting" in str(reply.error) or "DEPLOYMENT_SCALING_UP" in str(reply.error) for reply in replies)
+    assert len(service.called("chat")) < 60

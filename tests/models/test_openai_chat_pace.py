@@ -226,7 +226,7 @@ def test_whatever_a_server_sends_is_an_answer_or_one_of_three_errors(sent: Any, 
     if reply is None:
         assert 0 < len(said) < 600
     else:
-        assert status == 200
+        assert 200 <= status < 300
         assert (reply.finish == "error") == (reply.error is not None)
         assert reply.error is not None or isinstance(reply.text, str)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import operator
 import random
 import time
@@ -21,23 +22,30 @@ from evalharness.models.chat.outcome import Again, Halted, Refused
 from evalharness.models.chat.pace import Pace
 from evalharness.records import Reply, Request
 
+log = logging.getLogger("evalh")
 Ask = Callable[[Request], Awaitable[Reply]]
 """One try."""
 
 _IN_A_ROW = 25
 """So many requests given up with no answer between them: the service is out, the rest is not sent."""
 _LONGEST_PAUSE_S = 30.0
+_WAKING_PAUSE_S = 5.0
+_TOLD_EVERY_S = 30.0
 _BELIEVED = 3
 """So often the same hard-to-believe answer has to come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to try one request: tries after the first, seconds of rate-limit waits altogether, first pause in seconds."""
+    """How long to try one request: tries after the first, seconds of rate-limit waits altogether, first pause in seconds.
+
+    `waking_s`: how long all of them wait for a model that is being started.
+    """
 
     retries: int = 6
     limited_s: float = 300.0
     pause_s: float = 0.25
+    waking_s: float = 1800.0
 
 
 async def answers(requests: Iterable[Request], ask: Ask, pace: Pace, patience: Patience, most: int) -> AsyncGenerator[Reply]:
@@ -84,6 +92,8 @@ class _Asking:
         self.halted = asyncio.Event()
         self.why = ""
         self.given_up = 0
+        self.asleep_at: float | None = None
+        self.told_at = 0.0
 
     async def settle(self, request: Request, in_flight: asyncio.Semaphore | None) -> Reply:
         """Try until there is a reply."""
@@ -98,7 +108,11 @@ class _Asking:
                 self._count(no.systemic, str(no))
                 return _failed(request, str(no), no.raw, spent.usd)
             except Again as again:
-                last, pause = again, spent.on(again, self.patience)
+                last = again
+                if again.waking:
+                    await self._awake(again)
+                    continue
+                pause = spent.on(again, self.patience)
                 if again.reply is not None and (spent.doubts == _BELIEVED or pause is None):
                     return self._answered(again.reply, spent.usd - (again.cost_usd or 0.0))
                 if pause is None:
@@ -110,7 +124,7 @@ class _Asking:
         return _failed(request, str(last) or self.why, last.raw, spent.usd)
 
     def _answered(self, reply: Reply, spent_usd: float) -> Reply:
-        self.given_up = 0
+        self.given_up, self.asleep_at = 0, None
         return replace(reply, cost_usd=reply.cost_usd + spent_usd) if spent_usd and reply.cost_usd is not None else reply
 
     async def _once(self, request: Request, in_flight: asyncio.Semaphore | None) -> Reply:
@@ -134,6 +148,22 @@ class _Asking:
             raise
         finally:
             self.pace.leave()
+
+    async def _awake(self, again: Again) -> None:
+        """Wait for a model that is being started: nobody asks for a while, and how long it takes is told."""
+        now = time.monotonic()
+        self.asleep_at = now if self.asleep_at is None else self.asleep_at
+        waited = now - self.asleep_at
+        if waited >= self.patience.waking_s:
+            self._halt(f"stopped asking: it is still starting after {waited:.0f} s: {again}")
+            return
+        if now - self.told_at >= _TOLD_EVERY_S:
+            self.told_at = now
+            log.warning("waiting for the model to start, %.0f of at most %.0f s: %s", waited, self.patience.waking_s, again)
+        pause = min(again.after or _WAKING_PAUSE_S, _LONGEST_PAUSE_S, self.patience.waking_s - waited)
+        self.pace.pause(pause)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.halted.wait(), pause)
 
     async def _sleep(self, pause: float, again: Again) -> None:
         if again.after is not None:

@@ -103,7 +103,10 @@ def _failure(status: int, headers: Mapping[str, str], found: object, content: by
             if after is not None
             else next((wait for one in details if (wait := span(str(one.get("retryDelay", "")))) is not None), None)
         )
-        return Again(reason, after=after, limited=status == 429, crowded=status == 503, raw=wire.kept(content))
+        waking = wire.wakes(status, reason)
+        return Again(
+            reason, after=after, limited=status == 429, crowded=status == 503 and not waking, raw=wire.kept(content), waking=waking
+        )
     if 300 <= status < 400:
         return Halted(f"HTTP {status}: the base URL has moved to {headers.get('Location', 'an unknown place')}; set base_url")
     return Refused(reason, raw=wire.kept(content), systemic=status in (403, 404, 405, 410))

@@ -20,6 +20,7 @@ class Again(ProviderError):
 
     `limited`: a rate limit refused it, which is no fault of the request and counts as no try. `crowded`: the
     service may be overloaded. `raw`: what came instead of an answer. `cost_usd`: what this try has cost.
+    `waking`: what answers is being started, which may take minutes and counts as no try.
     `reply`: a whole answer that is hard to believe (an empty text); it is believed when it has come three times.
     """
 
@@ -33,10 +34,11 @@ class Again(ProviderError):
         raw: str | None = None,
         cost_usd: float | None = None,
         reply: Reply | None = None,
+        waking: bool = False,
     ) -> None:
         super().__init__(reason)
         self.after, self.limited, self.crowded, self.raw = after, limited, crowded or limited, raw
-        self.cost_usd, self.reply = cost_usd, reply
+        self.cost_usd, self.reply, self.waking = cost_usd, reply, waking
 
 
 class Refused(ProviderError):

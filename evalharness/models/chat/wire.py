@@ -11,6 +11,7 @@ b'{"model":"gpt-x","messages":[{"role":"user","content":"2+2?"}],"max_tokens":5,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ _AGAIN = frozenset({408, 409, 425, 429})
 _NO_CREDIT = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated", "credit_limit_exceeded"}
 )
+_WAKING = re.compile(r"scaling[ _]up|scal(ed|ing) to zero|loading|start(ing|ed) up|is starting|warming|waking|cold start", re.IGNORECASE)
+"""Words of a 503 whose cause passes by itself (Fireworks: DEPLOYMENT_SCALING_UP; Hugging Face: "is currently loading")."""
 _SHOWN = 300
 _KEPT = 4000
 
@@ -80,11 +83,17 @@ def _failure(status: int, headers: Mapping[str, str], found: object, content: by
     if status in (401, 402) or codes & _NO_CREDIT:
         return Halted(reason)
     if status in _AGAIN or status >= 500:
-        limited = status == 429
-        return Again(reason, after=retry_after(headers), limited=limited, crowded=status in (503, 529), raw=kept(content))
+        waking = wakes(status, reason)
+        crowded = status in (503, 529) and not waking
+        return Again(reason, after=retry_after(headers), limited=status == 429, crowded=crowded, raw=kept(content), waking=waking)
     if 300 <= status < 400:
         return Halted(f"HTTP {status}: the base URL has moved to {headers.get('Location', 'an unknown place')}; set base_url")
     return Refused(reason, raw=kept(content), systemic=status in (403, 404, 405, 410))
+
+
+def wakes(status: int, reason: str) -> bool:
+    """Whether an error says that the model is being started."""
+    return status == 503 and _WAKING.search(reason) is not None
 
 
 def _error(found: object) -> tuple[set[str], str]:
