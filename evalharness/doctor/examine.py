@@ -16,6 +16,7 @@ from typing import Literal
 
 from evalharness.data.paths import display
 from evalharness.data.stream import Fault, Streamed, stream
+from evalharness.doctor.broken import kind
 from evalharness.doctor.findings import BrokenRow, Case, Finding, Rule, SeenRow
 from evalharness.errors import ConfigError, Problem
 from evalharness.reading import LoadedSuite
@@ -103,7 +104,7 @@ def _pass(loaded: LoadedSuite, rules: Sequence[Rule], logs: Sequence[Path]) -> t
                 rule.see(seen)
             continue
         broken[each.side] += 1
-        lost = _broken(each)
+        lost = _broken(each, loaded)
         for rule in rules:
             rule.broken(lost)
     return rows, broken
@@ -115,10 +116,10 @@ def _seen(each: Streamed) -> SeenRow | None:
     return SeenRow(each.number, each.side, each.sample, each.row.values)
 
 
-def _broken(each: Streamed) -> BrokenRow:
+def _broken(each: Streamed, loaded: LoadedSuite) -> BrokenRow:
     assert isinstance(each.sample, Fault)  # what is no sample is a fault
-    fault = each.sample
-    return BrokenRow(each.number, each.side, fault.source, fault.found, fault.fix, None if each.row is None else each.row.values)
+    fault, values = each.sample, None if each.row is None else each.row.values
+    return BrokenRow(each.number, each.side, fault.source, fault.found, fault.fix, values, kind(values, loaded.suite.data))
 
 
 def _allowed(found: Finding, allow: Mapping[str, str]) -> Finding:

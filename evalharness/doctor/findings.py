@@ -40,7 +40,7 @@ class SeenRow:
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """A row (or a whole file, line 0) that cannot be a sample: what was found and what to do.
+    """A row (or a whole file, line 0) that cannot be a sample: what was found, what to do, and the format rule that it breaks.
 
     `values` is the row where it could be read at all, else None.
     """
@@ -51,6 +51,7 @@ class BrokenRow:
     found: str
     fix: str
     values: Mapping[str, Any] | None = None
+    rule: str = "format.unreadable"
 
 
 @dataclass(frozen=True, slots=True)
