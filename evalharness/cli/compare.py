@@ -52,6 +52,8 @@ def compare(
             typer.echo(f"  {visible(line)}")
         for line in each["slices"]:
             typer.echo(f"  {visible(line['sentence'])}")
+        if each["slices_left_out"]:
+            typer.echo(f"  {each['slices_left_out']} smaller slices left out: {visible(each['metric'])} is worked out anew on every draw")
     for flip in found.evidence["flips"]:
         typer.echo(_flip(flip))
 

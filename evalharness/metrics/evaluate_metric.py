@@ -124,7 +124,17 @@ class Evaluate(PerSample):
 
     def whole(self, samples: Sequence[Sample], texts: Sequence[str], target: str | None = None) -> float:
         """The value of these answers. Raises ValueError if there is none, or it lies outside of the declared range."""
-        value = self._compute(self._columns.of(samples, texts, target))
+        return self._within(self._compute(self._columns.of(samples, texts, target)))
+
+    def row(self, sample: Sample, text: str) -> Mapping[str, Any]:
+        """One answer's columns. Raises ValueError for an answer that is no input of the metric."""
+        return {name: values[0] for name, values in self._columns.of([sample], [text]).items()}
+
+    def on_rows(self, rows: Sequence[Mapping[str, Any]]) -> float:
+        """`whole` of rows that are made already."""
+        return self._within(self._compute({name: [row[name] for row in rows] for name in rows[0]} if rows else {}))
+
+    def _within(self, value: float) -> float:
         low, high = self.range
         if not low - 1e-9 <= value <= high + 1e-9:
             raise ValueError(f"{self._module.name} is {value:g}, outside of {low:g} to {high:g}: set range: [lowest, highest]")

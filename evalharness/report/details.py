@@ -20,6 +20,7 @@ from evalharness.verdict.evidence import boards
 from evalharness.verdict.history import past, unchanged
 from evalharness.verdict.records import interval_json
 from evalharness.verdict.view import Contender, Rows
+from evalharness.verdict.wording import listed
 
 MOST_SLICES = 24
 """The largest ones are shown; a gate's own rules and `evalh compare` know them all."""
@@ -43,6 +44,9 @@ class Details:
     def of(view: View, reference: str, metric: str, told: str | None, rows: Sequence[Row]) -> Details:
         """All of them; the flips are those of the arm `told` from the reference by the metric."""
         shown, notes = _shown_slices(view)
+        dear = [label for label, measure in view.measures.items() if measure.ready and measure.draws is not None]
+        if dear and shown:
+            notes.append(f"{listed(dear)}: worked out anew on every draw, so not on slices; `evalh compare` has the largest.")
         return Details(
             slices=tuple(each for name, items in shown for each in _slice(view, reference, name, items)),
             curves=tuple(curve for each in view.contenders if (curve := _curve(view, each)) is not None),
@@ -65,7 +69,7 @@ def _shown_slices(view: View) -> tuple[list[tuple[str, Rows]], list[str]]:
 def _slice(view: View, reference: str, name: str, items: Rows) -> Iterator[SliceCell]:
     """Every scored arm under every metric on the slice's items."""
     arms = [each.label for each in view.scored]
-    ready = [label for label, measure in view.measures.items() if measure.ready]
+    ready = [label for label, measure in view.measures.items() if measure.ready and measure.draws is None]
     if not arms:
         return
     level, confidence, n = level_of(view), confidence_of(view), int(items.sum())

@@ -214,7 +214,8 @@ def _task(
         order = np.argsort(np.asarray(ids), kind="stable")
         filled = [arm.reordered(order) for arm in filled]
         labels = None if labels is None else labels[order]
-    return _Task(filled, measure, labels, level, seed, max(draws, math.ceil(40 / alpha_of(level))))
+    fewest = math.ceil((40 if measure.draws is None else 4) / alpha_of(level))
+    return _Task(filled, measure, labels, level, seed, max(measure.draws or draws, fewest))
 
 
 def _mean_scores(task: _Task) -> list[Evidence]:
@@ -237,12 +238,14 @@ def _corpus(task: _Task) -> list[tuple[Drawn, Drawn]]:
 
 
 def _corpora(tasks: Sequence[_Task]) -> list[list[tuple[Drawn, Drawn]]]:
-    """`_corpus` of several metrics on the same items."""
-    if not tasks:
-        return []
-    sides = [([side for arm in task.arms for side in (arm.worst, arm.best)], task.measure.finish) for task in tasks]
-    found = drawn_metrics(sides, tasks[0].draws, tasks[0].seed, tasks[0].clusters)
-    return [list(zip(each[::2], each[1::2], strict=True)) for each in found]
+    """`_corpus` of several metrics on the same items, those with as many draws together."""
+    found: dict[int, list[tuple[Drawn, Drawn]]] = {}
+    for draws in dict.fromkeys(task.draws for task in tasks):
+        mine = [task for task in tasks if task.draws == draws]
+        sides = [([side for arm in task.arms for side in (arm.worst, arm.best)], task.measure.finish) for task in mine]
+        values = drawn_metrics(sides, draws, mine[0].seed, mine[0].clusters)
+        found |= {id(task): list(zip(each[::2], each[1::2], strict=True)) for task, each in zip(mine, values, strict=True)}
+    return [found[id(task)] for task in tasks]
 
 
 def _corpus_scores(task: _Task, bootstraps: Sequence[tuple[Drawn, Drawn]]) -> list[Evidence]:
@@ -306,7 +309,7 @@ def _p_values(task: _Task, trials: int) -> list[tuple[float, str]]:
     *tried, base = task.arms
     pairs = [(arm.worst, base.worst) for arm in tried]
     if task.measure.kind == "corpus":
-        found = randomizations(pairs, task.measure.finish, trials, task.seed, task.clusters)
+        found = randomizations(pairs, task.measure.finish, task.measure.draws or trials, task.seed, task.clusters)
         return [(p, "approximate randomization") for p in found]
     known = [(a - b)[:, 0] for a, b in pairs]
     if task.counted:

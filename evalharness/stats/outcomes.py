@@ -28,7 +28,8 @@ class Measure:
     """What the statistics of a metric mean: how they finish, their range, which way is better.
 
     `worst` and `best` are the statistics (items, k) that a missing output may have had; for binary and mean kinds they
-    default to the ends of `range`. Corpus metrics and unbounded scores must give them if an output is missing.
+    default to the ends of `range`. Corpus metrics and unbounded scores must give them if an output is missing. `draws` is
+    how many bootstrap draws, and how many random swaps, a metric gets that is dear to finish; None: as many as any other.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Measure:
     finish: Finish = mean
     worst: Floats | None = None
     best: Floats | None = None
+    draws: int | None = None
 
     @property
     def sign(self) -> int:

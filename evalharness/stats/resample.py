@@ -66,7 +66,9 @@ class Bootstrap:
 
     @property
     def method(self) -> str:
-        return f"bootstrap refused: fewer than {FEWEST_UNITS} independent units" if self.refused else "bootstrap"
+        if self.refused:
+            return f"bootstrap refused: fewer than {FEWEST_UNITS} independent units"
+        return "bootstrap" if len(self.low) >= DRAWS else f"bootstrap of {len(self.low)} draws"
 
     def interval(self, level: float) -> Interval:
         alpha = alpha_of(level)

@@ -25,6 +25,8 @@ from evalharness.verdict.view import View, confidence_of, reference_of
 from evalharness.verdict.wording import Unit, percent, several
 
 FLIPS = 10
+DEAR_SLICES = 3
+"""Of a metric that is worked out anew on every draw so many slices are compared, the largest."""
 
 
 def compare(view: View, arm: str, against: str | None = None, *, confidence: float | None = None, flips: int = FLIPS) -> Verdict:
@@ -61,7 +63,9 @@ def _need(view: View, label: str) -> None:
 def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict[str, Any]:
     found, sign = comparison(view, arm, other, metric, level), view.measures[metric].sign
     own = scores(view, [arm, other], metric, level)
-    slices = [(name, comparison(view, arm, other, metric, level, rows)) for name, rows in view.every_slice()]
+    every = list(view.every_slice())
+    shown = every if view.measures[metric].draws is None else sorted(every, key=lambda each: -int(each[1].sum()))[:DEAR_SLICES]
+    slices = [(name, comparison(view, arm, other, metric, level, rows)) for name, rows in shown]
     facts = {"human": human(view, arm, other, metric, found.evidence)} if concerns(view, metric) else {}
     facts |= {"judging": opinions} if (opinions := judged(view, [arm, other], metric)) is not None else {}
     return {
@@ -75,6 +79,7 @@ def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict
             {"slice": name, **_described(each), "sentence": _sentence(view.measures[metric], arm, other, each, name)}
             for name, each in slices
         ],
+        "slices_left_out": len(every) - len(shown),
     }
 
 

@@ -208,7 +208,7 @@ def _options(view: View, metric: str, level: float, rows: Rows | None) -> tuple[
     measure = view.measure(metric)
     worst, best = (None if end is None else _cut(end, rows) for end in view.extremes(metric))
     row = measure.row
-    described = stats.Measure(row.kind, row.range, row.higher_is_better, measure.finish, worst, best)
+    described = stats.Measure(row.kind, row.range, row.higher_is_better, measure.finish, worst, best, measure.draws)
     clusters = None if view.clusters is None else _cut(view.clusters, rows)
     return described, {"clusters": clusters, "level": _strictest(view, level), "seed": view.seed}
 

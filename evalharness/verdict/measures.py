@@ -19,6 +19,7 @@ import numpy as np
 
 from evalharness import registry
 from evalharness.ids import digest
+from evalharness.metrics.recomputed import Recomputed
 from evalharness.protocols import AskingMetric, Floats, Metric, opines
 from evalharness.records import Sample
 from evalharness.store import MetricRow
@@ -70,6 +71,11 @@ class Measure:
     def ready(self) -> bool:
         """Whether values can be computed: sums of a corpus metric need the plug-in, means do not."""
         return self.plugin is not None or self.row.kind != "corpus"
+
+    @property
+    def draws(self) -> int | None:
+        """How often it is worked out anew for an interval, where that is dear; None for as often as any other metric."""
+        return self.plugin.draws if isinstance(self.plugin, Recomputed) else None
 
     @property
     def asks(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, cast
@@ -14,11 +15,12 @@ from evalharness.errors import ConfigError, DataError, MissingExtra
 from evalharness.ids import digest
 from evalharness.metrics import evaluate_metric
 from evalharness.metrics.evaluate_metric import Evaluate, EvaluateOptions
-from evalharness.metrics.labels import LabelOptions, MacroF1
+from evalharness.metrics.labels import LabelAccuracy, LabelOptions, MacroF1
 from evalharness.metrics.recomputed import MOST, Recomputed, is_recomputed
 from evalharness.pipeline.scoring import Scorer
 from evalharness.protocols import Metric
 from evalharness.records import Message, Output, Reply, Sample
+from evalharness.report import of_view
 from evalharness.stats.resample import bootstrap_one
 from evalharness.verdict import compare, load
 from evalharness.verdict.view import View
@@ -271,3 +273,53 @@ def test_without_evaluate_it_names_the_extra(root: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(evaluate_metric, "version", gone)
     with pytest.raises(MissingExtra, match=r"evalh\[evaluate\]"):
         made(root, "same")
+
+
+def test_fewer_draws_are_said_and_each_answer_is_prepared_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics").symlink_to(root / "metrics")
+    metric = made(root, "errors", higher_is_better=False)
+    calls: list[str] = []
+    prepare = Evaluate.row
+
+    def row(self: Evaluate, sample: Sample, text: str) -> Any:
+        calls.append(text)
+        return prepare(self, sample, text)
+
+    monkeypatch.setattr(Evaluate, "row", row)
+    view = classes([metric, LabelAccuracy()], tmp_path, n=30)
+    dear, cheap = compare(view, "tuned", "few-shot").evidence["metrics"]
+    assert (dear["difference"]["method"], dear["test"]) == ("bootstrap of 500 draws", "approximate randomization")
+    assert dear["p"] * 501 == pytest.approx(round(dear["p"] * 501)), "one in 501 is the least that 500 swaps can say"
+    assert cheap["difference"]["method"] == "Tango"
+    plugin: object = view.measures["evaluate"].plugin
+    assert isinstance(plugin, Recomputed)
+    assert len(plugin._known) < 4 * 500 + 2 * 500 + 10 * 30
+    assert len(calls) <= 2 * 30 + 2 * 30, "each answer, and each stand-in for a missing one"
+
+
+def test_more_answers_mean_fewer_draws_within_limits(root: Path) -> None:
+    metric = made(root, "errors", higher_is_better=False)
+
+    def draws(n: int) -> int:
+        return Recomputed(metric, [Sample.of([Message("user", str(i))], ["x"]) for i in range(n)], []).draws
+
+    assert [draws(n) for n in (60, 1000, 2000, 5000)] == [500, 500, 250, 200]
+
+
+def test_a_strict_level_gets_the_draws_that_it_needs(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics").symlink_to(root / "metrics")
+    view = classes([made(root, "errors", higher_is_better=False)], tmp_path, n=30)
+    found = compare(view, "tuned", "few-shot", confidence=0.995).evidence["metrics"][0]["difference"]
+    assert found["method"] == "bootstrap of 800 draws"
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_only_the_largest_slices_are_worked_out_and_the_others_are_counted(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics").symlink_to(root / "metrics")
+    view = classes([made(root, "same", per="corpus")], tmp_path, n=60)
+    kinds = np.array([f"k{i % 5}" for i in range(60)], np.object_)
+    found = compare(replace(view, slices={"kind": kinds}), "tuned", "few-shot").evidence["metrics"][0]
+    assert (len(found["slices"]), found["slices_left_out"]) == (3, 2)
+    report = of_view(replace(view, slices={"kind": kinds}))
+    assert report.slices == ()
+    assert any("worked out anew on every draw, so not on slices" in note for note in report.notes)
