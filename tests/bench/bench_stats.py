@@ -67,7 +67,7 @@ def test_paired_tests_in_a_thirtieth_of_sacrebleus_time() -> None:
         BLEU._tokens.cache_clear()  # within a run the six systems share their references; runs share nothing
         our_tests([bleu_stats(name) for name in (BASELINE, *SYSTEMS)])
 
-    faster = []
+    faster: dict[str, list[float]] = {"in hand": [], "compared": [], "from texts": []}
     for clock in (time.perf_counter, time.process_time):
         theirs = seconds(sacrebleu_tests, 1, clock)
         texts = seconds(sacrebleu_extraction, 1, clock)
@@ -78,10 +78,11 @@ def test_paired_tests_in_a_thirtieth_of_sacrebleus_time() -> None:
         print(f"  ours, statistics in hand: {ours:.3f} s = 1/{(theirs - texts) / ours:.0f} of its tests without reading texts")
         print(f"  compare_many (scores' intervals and smallest visible too): {compared:.3f} s = 1/{(theirs - texts) / compared:.0f}")
         print(f"  ours from texts: {whole:.2f} s = 1/{theirs / whole:.0f} of its tests")
-        assert ours < (theirs - texts) / TIMES_FASTER
-        assert compared < (theirs - texts) / TIMES_FASTER
-        faster.append(theirs / whole)
-    assert max(faster) > TIMES_FASTER, "by one of the clocks: what else runs on the machine must not decide"
+        faster["in hand"].append((theirs - texts) / ours)
+        faster["compared"].append((theirs - texts) / compared)
+        faster["from texts"].append(theirs / whole)
+    slow = {what: times for what, times in faster.items() if max(times) <= TIMES_FASTER}
+    assert not slow, "by one of the clocks: what else runs on the machine must not decide"
 
 
 def board(arms: int = 10, items: int = 10_000) -> list[tuple[list[Floats], Measure]]:
