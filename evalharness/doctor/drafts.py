@@ -48,7 +48,8 @@ def _place(row: SeenRow, other: SeenRow | None, draft: Draft) -> Place:
     shown = excerpt(row.sample.input)
     if not draft.answers:
         return Place(row.sample.source, shown, other.sample.source if other else "")
-    return Place(row.sample.source, f"{shown} → {_answer(row)}", f"{other.sample.source} → {_answer(other)}" if other else "")
+    there = f" (there: {_answer(other)})" if other else ""
+    return Place(row.sample.source, f"{shown} → {_answer(row)}{there}", other.sample.source if other else "")
 
 
 def _answer(row: SeenRow) -> str:

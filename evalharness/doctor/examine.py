@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from evalharness.data.paths import display
 from evalharness.data.stream import Fault, Streamed, stream
@@ -22,6 +22,7 @@ from evalharness.errors import ConfigError, Problem
 from evalharness.reading import LoadedSuite
 from evalharness.reading.problems import nearest
 
+_T = TypeVar("_T")
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -62,6 +63,26 @@ def examine(
     case = Case(loaded, lambda numbers: read(loaded, numbers, logs))
     findings = [_allowed(found, loaded.suite.data.allow) for rule in used for found in rule.findings(case)]
     return Examination(loaded.suite.name, tuple(sorted(findings, key=_badness)), rows, broken)
+
+
+def only(loaded: LoadedSuite, candidates: Sequence[str]) -> LoadedSuite:
+    """The suite with its baselines and these candidates; all of it if none is named. Raises ConfigError for a label that is none."""
+    suite = loaded.suite
+    if unknown := [label for label in candidates if label not in suite.candidates]:
+        raise ConfigError(
+            [Problem(display(loaded.path), "", f"{label!r} is no candidate", nearest(label, suite.candidates)) for label in unknown]
+        )
+    left = {label for label in suite.candidates if candidates and label not in candidates}
+    if not left:
+        return loaded
+
+    def kept(each: Mapping[str, _T]) -> dict[str, _T]:
+        return {label: value for label, value in each.items() if label not in left}
+
+    return replace(
+        loaded, suite=suite.model_copy(update={"candidates": kept(suite.candidates)}), prompts=kept(loaded.prompts),
+        models=kept(loaded.models), trainers=kept(loaded.trainers), runners=kept(loaded.runners), outputs=kept(loaded.outputs),
+    )  # fmt: skip
 
 
 def check_allow(loaded: LoadedSuite) -> None:
@@ -126,6 +147,6 @@ def _allowed(found: Finding, allow: Mapping[str, str]) -> Finding:
     return replace(found, allowed=allow[found.rule]) if found.rule in allow else found
 
 
-def _badness(found: Finding) -> tuple[bool, int, int]:
-    """Worst first; what the suite allows stands behind everything else."""
-    return found.allowed is not None, _ORDER[found.severity], -found.count
+def _badness(found: Finding) -> tuple[bool, int]:
+    """Worst first, then in the order of the rules; what the suite allows stands behind everything else."""
+    return found.allowed is not None, _ORDER[found.severity]

@@ -1,0 +1,180 @@
+"""Copies of data files, row by row, in the format of the original; lines that do not change are copied byte for byte.
+
+>>> with writer_of(Path("train.csv"), Path("clean/train.csv")) as writer:                              # doctest: +SKIP
+...     writer.drop(7)
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+from evalharness.data.paths import format_of
+
+_BATCH = 1000
+
+
+class Writer(AbstractContextManager["Writer"], Protocol):
+    """Takes a file's rows in order: each is kept (perhaps changed) or dropped; leaving it writes the rest."""
+
+    paths: tuple[Path, ...]
+
+    def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
+        """The row that begins in this line of the original."""
+
+    def drop(self, line: int) -> None:
+        """The row that begins in this line is left out."""
+
+
+def writer_of(path: Path, copy: Path) -> Writer:
+    """The writer for the original's format; a format of many files becomes JSON Lines."""
+    ending = format_of(path)
+    if ending in (".jsonl", ".ndjson", ".csv", ".tsv"):
+        return Raw(path, copy)
+    if ending == ".parquet":
+        return Parquet(path, copy)
+    return Json(copy, lines=ending != ".json")
+
+
+def _opened(path: Path, mode: str) -> IO[bytes]:
+    return gzip.open(path, mode) if path.suffix == ".gz" else path.open(mode)  # type: ignore[return-value]
+
+
+class _Closing(AbstractContextManager[Any]):
+    """Closes what was opened; `finish` writes what is left, unless something went wrong."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self.stack:
+            if kind is None:
+                self.finish()
+
+    def finish(self) -> None:
+        """Nothing is left."""
+
+
+class Raw(_Closing):
+    """JSON Lines, CSV and TSV: a row's lines reach to the next row's first line."""
+
+    def __init__(self, path: Path, copy: Path) -> None:
+        super().__init__()
+        self.paths: tuple[Path, ...] = (copy,)
+        self._ending = format_of(path)
+        self._source, self._target = self.stack.enter_context(_opened(path, "rb")), self.stack.enter_context(_opened(copy, "wb"))
+        self._line, self._copying = 0, True  # what stands before the first row, such as a header, is kept
+
+    def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
+        self._until(line)
+        self._copying = not changed
+        if changed:
+            self._target.write(self._written(values))
+
+    def drop(self, line: int) -> None:
+        self._until(line)
+        self._copying = False
+
+    def finish(self) -> None:
+        self._until(None)
+
+    def _until(self, line: int | None) -> None:
+        """Copy or skip the lines before this one."""
+        try:
+            while line is None or self._line < line - 1:
+                text = self._source.readline()
+                if not text:
+                    return
+                self._line += 1
+                if self._copying:
+                    self._target.write(text if text.endswith(b"\n") else text + b"\n")
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return  # a damaged end was a fault when it was read
+
+    def _written(self, values: Mapping[str, Any]) -> bytes:
+        if self._ending in (".jsonl", ".ndjson"):
+            return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        text = io.StringIO()
+        csv.writer(text, delimiter="\t" if self._ending == ".tsv" else ",", lineterminator="\n").writerow(values.values())
+        return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+class Json(_Closing):
+    """A JSON list with a row a line, or JSON Lines."""
+
+    def __init__(self, copy: Path, *, lines: bool) -> None:
+        super().__init__()
+        self.paths: tuple[Path, ...] = (copy.with_suffix(".jsonl") if lines else copy,)
+        self._lines, self._count = lines, 0
+        self._target = self.stack.enter_context(_opened(self.paths[0], "wb"))
+
+    def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
+        begin = b"" if self._lines else b",\n" if self._count else b"[\n"
+        self._target.write(begin + json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
+        self._target.write(b"\n" if self._lines else b"")
+        self._count += 1
+
+    def drop(self, line: int) -> None:
+        """Nothing is written."""
+
+    def finish(self) -> None:
+        if not self._lines:
+            self._target.write(b"\n]\n" if self._count else b"[]\n")
+
+
+class Parquet(_Closing):
+    """The original's schema, a thousand rows at a time."""
+
+    def __init__(self, path: Path, copy: Path) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        super().__init__()
+        self.paths: tuple[Path, ...] = (copy,)
+        self._rows: list[Mapping[str, Any]] = []
+        try:
+            self._schema = pyarrow.parquet.read_schema(path)
+        except (pyarrow.ArrowException, OSError):
+            self._schema = pyarrow.schema([])  # no Parquet file: a fault when it was read, and no rows follow
+        self._target = self.stack.enter_context(pyarrow.parquet.ParquetWriter(copy, self._schema))
+
+    def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
+        self._rows.append(values)
+        if len(self._rows) >= _BATCH:
+            self.finish()
+
+    def drop(self, line: int) -> None:
+        """Nothing is written."""
+
+    def finish(self) -> None:
+        import pyarrow
+
+        if self._rows:
+            self._target.write_table(pyarrow.Table.from_pylist([dict(row) for row in self._rows], schema=self._schema))
+            self._rows = []
+
+
+class Lines(_Closing):
+    """Line-aligned text files: a row is a line of each."""
+
+    def __init__(self, copies: Mapping[str, Sequence[Path]]) -> None:
+        super().__init__()
+        self.paths: tuple[Path, ...] = tuple(path for paths in copies.values() for path in paths)
+        self._targets = {column: [self.stack.enter_context(_opened(path, "wb")) for path in paths] for column, paths in copies.items()}
+
+    def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
+        for column, files in self._targets.items():
+            texts = values[column] if len(files) > 1 else [values[column]]
+            for file, text in zip(files, texts, strict=True):
+                file.write(text.encode("utf-8", "surrogatepass") + b"\n")
+
+    def drop(self, line: int) -> None:
+        """Nothing is written."""

@@ -1,0 +1,21 @@
+"""What the data doctor found, for a terminal, as Markdown, JSON and one HTML page.
+
+    examine -> Examination -> terminal | markdown | as_json | page
+
+>>> FILES["md"](examine(loaded))                                                                       # doctest: +SKIP
+'**3 errors.** ...'
+
+Texts out of rows are shown as text: nothing in them becomes markup or moves a cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from evalharness.doctor.examine import Examination
+from evalharness.report.doctor import as_json, markdown, page, terminal
+
+FILES: Mapping[str, Callable[[Examination], str]] = {"md": markdown.text, "json": as_json.text, "html": page.text}
+"""Format -> what writes it; `terminal.render` gives rich's renderable."""
+
+__all__ = ["FILES", "as_json", "markdown", "page", "terminal"]
