@@ -14,15 +14,18 @@ import asyncio
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
+from evalharness.doctor.findings import Finding
 from evalharness.errors import EvalhError, StoreError
 from evalharness.ids import ulid
 from evalharness.pipeline.budget import Budget
+from evalharness.pipeline.checked import as_rows, examined, refuse_leaks, told
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, missing, score_missing
@@ -31,7 +34,7 @@ from evalharness.pipeline.locks import only_one
 from evalharness.pipeline.plan import Plan
 from evalharness.pipeline.ready import refuse_unready
 from evalharness.pipeline.scoring import Scorer, metric_id
-from evalharness.pipeline.serving import release_left, serving
+from evalharness.pipeline.serving import release_left, serving, share
 from evalharness.pipeline.training import Training, finished, train
 from evalharness.protocols import Metric, Model
 from evalharness.records import Dataset, TrainedModel
@@ -69,13 +72,17 @@ class _Work:
 async def execute(plan: Plan, store: Store, emit: Emit, *, may_train: bool = True) -> Result:
     """Do what is missing and store it as it comes; the run is stored as succeeded, failed or cancelled.
 
-    Without `may_train`, candidates that are not trained yet are left out and told. Raises ConfigError for a model or
-    judge that lacks its key or package, before anything is stored; StoreError if results cannot be stored: nothing
-    that cannot be kept is worth buying.
+    Without `may_train`, candidates that are not trained yet are left out and told. Raises DataError for held-out rows
+    that leaked, and ConfigError for a model or judge that lacks its key or package, before anything is stored;
+    StoreError if results cannot be stored: nothing that cannot be kept is worth buying.
     """
+    findings = await asyncio.to_thread(examined, plan)
+    refuse_leaks(plan, findings)
     await asyncio.to_thread(refuse_unready, plan)
+    if text := told(findings):
+        emit(Event("check", "data", kind="note", text=text))
     run_id = ulid()
-    await asyncio.to_thread(_begin, plan, store, run_id)
+    await asyncio.to_thread(_begin, plan, store, run_id, findings)
     state = "cancelled"
     try:
         with store.writer() as writer:
@@ -158,7 +165,11 @@ async def _ask_served(work: _Work, training: Training, trained: TrainedModel, as
     async with serving(training, trained, work.desk.store, work.desk.run_id, work.desk.budget, work.emit) as endpoint:
         _, model = endpoint_model(endpoint, work.plan.loaded.root)
         by_the_hour = endpoint.usd_per_hour is not None and endpoint.usd_per_hour > 0
+        began, arms = time.monotonic(), list({ask.arm.arm_id for ask in asks})
         await _generate(work, model, [replace(_worn(ask, endpoint.adapter), by_the_hour=by_the_hour) for ask in asks])
+        said = await asyncio.to_thread(share, endpoint, arms, time.monotonic() - began, work.desk.store, work.desk.run_id)
+        if said:
+            work.emit(Event("generate", training.label, kind="note", text=said))
 
 
 async def _train(work: _Work, entry: Entry) -> TrainedModel | None:
@@ -272,7 +283,7 @@ def _note_arms(work: _Work) -> None:
         store.put_arms(work.desk.run_id, splits.dev.id, [arm for arm in arms if arm.training_id is not None], errors)
 
 
-def _begin(plan: Plan, store: Store, run_id: str) -> None:
+def _begin(plan: Plan, store: Store, run_id: str, findings: Sequence[Finding]) -> None:
     loaded, splits = plan.loaded, plan.splits
     run = Run(run_id, loaded.suite.name, loaded.text, _git_sha(loaded.root), _versions(), tuple(sys.argv), notes=splits.notes)
     store.start_run(run)
@@ -280,6 +291,8 @@ def _begin(plan: Plan, store: Store, run_id: str) -> None:
         if len(split):
             store.put_dataset(split)
     store.put_metrics(run_id, [_metric_row(label, metric) for label, metric in loaded.metrics.items()])
+    if findings or splits.leaked:
+        store.put_findings(run_id, as_rows(findings), splits.leaked)
 
 
 def _metric_row(label: str, metric: Metric) -> MetricRow:

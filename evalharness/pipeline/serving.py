@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -56,12 +56,27 @@ async def serving(
         began = time.monotonic()
         try:
             endpoint = await _opened(runner, model, row, store)
-            row = replace(row, provider_id=endpoint.resource_id, state="open", price_usd_per_hour=_first(endpoint.usd_per_hour, price))
+            endpoint = replace(endpoint, usd_per_hour=_first(endpoint.usd_per_hour, price))
+            row = replace(row, provider_id=endpoint.resource_id, state="open", price_usd_per_hour=endpoint.usd_per_hour)
             await asyncio.to_thread(store.put_resource, row)
             async with _metered(hour, row.price_usd_per_hour, began):
                 yield endpoint
         finally:
             await asyncio.shield(asyncio.to_thread(_release, runner, row, store, emit, training.label, hour))
+
+
+def share(endpoint: Endpoint, arm_ids: Sequence[str], seconds: float, store: Store, run_id: str) -> str:
+    """Store what an answer cost that was paid for by the hour, and say it; empty where that is not known.
+
+    Counted are the seconds in which it was asked: its start and its end are the deployment's cost, and no answer's.
+    """
+    if not endpoint.usd_per_hour:
+        return ""
+    each = store.share(arm_ids, run_id, endpoint.usd_per_hour * seconds / 3600)
+    if each is None:
+        return ""
+    rate = f"{seconds:.0f} s of asking at {endpoint.usd_per_hour:,.2f} USD an hour"
+    return f"{rate}: {1000 * each:.2g} USD per 1,000 answers as busy as it was, its start and idle time not counted"
 
 
 def _first(*values: float | None) -> float | None:
@@ -79,7 +94,8 @@ def _intent(training: Training, store: Store, run_id: str, price: float | None) 
             opened = old.opened if old else utc_now()
             return Resource(
                 digest([DEPLOYMENT, key]), DEPLOYMENT, training.runner_name, key, "intent", old.provider_id if old else None,
-                price, opened, run_id=run_id, note=training.label, settings=training.settings, estimate_usd=price,
+                price, opened, run_id=run_id, note=training.label, estimate_usd=price,
+                settings={**training.settings, "training_id": job.training_id},
             )  # fmt: skip
         count += 1
 

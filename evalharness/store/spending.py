@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evalharness.store.answers import among, find_blocks
 from evalharness.store.database import Database
 
 
@@ -41,9 +43,28 @@ class Spendings(Database):
             ]
         return Spending(answers or 0.0, scores or 0.0, jobs or 0.0, unknown)
 
+    def share(self, arm_ids: Sequence[str], run_id: str, usd: float) -> float | None:
+        """Share what an hourly machine cost among this run's answers of these arms, equally.
+
+        Answers of theirs from killed runs, whose cost nobody knows, count as much each. Returns dollars an answer; None without any.
+        """
+        with self.writing() as con:
+            where = among(find_blocks(con, arm_ids))
+            sql = f"SELECT count(*) FROM outputs WHERE {where} AND run_id = ? AND cost_usd IS NULL"
+            n: int = con.execute(sql, [run_id]).fetchall()[0][0]
+            if n == 0:
+                return None
+            con.execute(f"UPDATE outputs SET cost_usd = ? WHERE {where} AND cost_usd IS NULL", [usd / n])
+        return usd / n
+
 
 _RUNS = "(SELECT run_id FROM runs WHERE suite_name = ?)"
-_OUTPUTS = f"SELECT sum(cost_usd) FROM outputs WHERE run_id IN {_RUNS}"
+_SHARED = """
+arm_id IN (SELECT arm_id FROM run_arms WHERE training_id IN (
+    SELECT json_extract_string(settings, '$.training_id') FROM resources WHERE kind = 'deployment'))
+"""
+"""Answers whose cost is a share of a deployment's, which is counted as a job already."""
+_OUTPUTS = f"SELECT sum(cost_usd) FROM outputs WHERE run_id IN {_RUNS} AND NOT {_SHARED}"
 _SCORES = f"""
 SELECT sum(cost_usd) FROM scores c WHERE cost_usd IS NOT NULL AND EXISTS (
     SELECT 1 FROM outputs o WHERE o.block = c.block AND o.output_id = c.output_id AND o.run_id IN {_RUNS})

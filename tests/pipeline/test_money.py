@@ -194,3 +194,27 @@ def test_spending_counts_what_is_open_as_expected(workspace: Workspace) -> None:
     workspace.store.put_resource(replace(row, estimate_usd=None))
     assert workspace.store.spending("toy").unknown == 1
     assert workspace.store.spending("other").usd == 0.0
+
+
+def test_what_an_hour_costs_is_shared_among_its_answers_and_counted_once(workspace: Workspace) -> None:
+    workspace.suite(SUITE, HOSTED)
+    workspace.write("doubles.py", (workspace.root / "doubles.py").read_text().replace("0.01, self.options.usd)", "0.01, None)"))
+    workspace.run()
+    (row,) = deployed(workspace)
+    run = workspace.store.latest_run()
+    assert run is not None
+    assert row.cost_usd is not None
+    tuned = next(part.arm for part in workspace.store.run_arms(run.run_id) if part.arm.label == "tuned")
+    usage = workspace.store.usage([tuned.arm_id], part_of(workspace))[tuned.arm_id]
+    assert usage.cost_usd is not None
+    assert 0 < usage.cost_usd <= row.cost_usd  # asking is a part of what it was open
+    spent = workspace.store.spending("toy")
+    baselines = pytest.approx(0.0)  # here nobody's answers have a price
+    assert spent.answers == baselines
+    assert spent.jobs == pytest.approx(0.5 + row.cost_usd)
+
+
+def part_of(workspace: Workspace) -> str:
+    run = workspace.store.latest_run()
+    assert run is not None
+    return workspace.store.run_arms(run.run_id)[0].dataset_id
