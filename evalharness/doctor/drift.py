@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-TRAIN_ROWS, OTHER_ROWS, ASKED = 100_000, 20_000, 1_000
+TRAIN_ROWS, OTHER_ROWS, ASKED = 50_000, 20_000, 1_000
 """Most training rows and others that are kept, and most rows of each side whose neighbours are looked for."""
 FEWEST = 50
 FAR = 0.05

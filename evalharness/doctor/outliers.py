@@ -29,7 +29,7 @@ _MOST_UNUSUAL = 0.05
 _LOOKED = 400
 """Characters of a row by which its script is told."""
 _LANGUAGES = {
-    "English": "the and is of to in it you that was for on with my have are not what how can this from they why",
+    "English": "the and is of to it you that for with your would my have are not what how can this from they why",
     "German": "der die das und ist nicht ich wie kann mein meine ein eine zu mit von auf für den wird",
     "French": "le la les et est pas je une des du pour que dans vous mon ma avec sur qui ne",
     "Spanish": "el los las es una por que para con mi del se cómo puedo está lo mis al",

@@ -6,10 +6,15 @@ True
 
 from __future__ import annotations
 
+from evalharness.doctor.drift import Drift
 from evalharness.doctor.findings import Rule
 from evalharness.doctor.format import Format
+from evalharness.doctor.mislabelled import Mislabelled
+from evalharness.doctor.outliers import Outliers
 from evalharness.doctor.same import SameInputs
+from evalharness.doctor.secrets import Private
 from evalharness.doctor.sizes import Sizes
+from evalharness.doctor.targets import Targets
 
-RULES: tuple[type[Rule], ...] = (Format, SameInputs, Sizes)
+RULES: tuple[type[Rule], ...] = (Format, SameInputs, Sizes, Private, Targets, Mislabelled, Drift, Outliers)
 IDS: tuple[str, ...] = tuple(rule_id for rule in RULES for rule_id in rule.ids)

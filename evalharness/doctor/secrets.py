@@ -76,7 +76,8 @@ class _Found:
 class Private:
     """Keys, e-mail and phone, card and account numbers in rows and prompts; columns count where a prompt names them.
 
-    An error where a key would leave this machine for a service that trains or answers, otherwise a warning.
+    An error where a key would leave this machine for a service that trains or answers, otherwise a warning; a note where nothing is
+    trained on the rows, and they stay here.
     """
 
     ids: tuple[str, ...] = tuple(_NAMES)
@@ -118,11 +119,11 @@ class Private:
         for label, prompt in {prompt.text: (label, prompt) for label, prompt in reversed(prompts)}.values():
             self._look("", "prompt", prompt.source or f"the prompt of {label}", [prompt.text])
         named = {"", *(name for _, prompt in prompts for name in variables(prompt))}
-        hosted = sorted(_hosted(case))
+        hosted, trains = sorted(_hosted(case)), bool(case.loaded.runners)
         for rule in self.ids:
             parts = [found for (each, field), found in self._found.items() if each == rule and field in named]
             if parts:
-                yield _finding(rule, parts, hosted)
+                yield _finding(rule, parts, hosted, trains=trains)
 
 
 def _hosted(case: Case) -> Iterator[str]:
@@ -131,19 +132,21 @@ def _hosted(case: Case) -> Iterator[str]:
         yield from (label for label, each in chosen.items() if not each.instance.local)
 
 
-def _finding(rule: str, parts: list[_Found], hosted: list[str]) -> Finding:
+def _finding(rule: str, parts: list[_Found], hosted: list[str], *, trains: bool) -> Finding:
     rows, times = sum(part.rows for part in parts), sum(part.times for part in parts)
     sides: Counter[str] = Counter()
     for part in parts:
         sides.update(part.sides)
     where = ", ".join(f"{count:,} {'prompts' if side == 'prompt' else side}" for side, count in sides.items())
-    severity: Severity = "error" if rule == "secret.key" and hosted else "warning"
-    goes = f"would be sent to a service by {', '.join(hosted[:3])}{' and others' if len(hosted) > 3 else ''}" if hosted else (
-        "would be learned by heart by what is trained on them"
-    )  # fmt: skip
+    severity: Severity = "error" if rule == "secret.key" and hosted else "warning" if hosted or trains else "note"
+    goes = "nothing of this suite is trained on them or sends them anywhere"
+    if hosted:
+        goes = f"they would be sent to a service by {', '.join(hosted[:3])}{' and others' if len(hosted) > 3 else ''}"
+    elif trains:
+        goes = "what is trained on them may learn them by heart"
     spoilt = "Make the keys invalid where they were issued, then clean" if rule == "secret.key" else "Clean"
     return Finding(
-        rule, severity, rows, f"{times:,} {_NAMES[rule]} ({where}); they {goes}",
+        rule, severity, rows, f"{times:,} {_NAMES[rule]} ({where}); {goes}",
         f"{spoilt} the rows: evalh check SUITE --redact OUT writes copies with placeholders",
         tuple(place for part in parts for place in part.places)[:MOST_PLACES],
         figures={"times": times, **{f"rows_{side}": count for side, count in sides.items()}, "looked": detectors()},

@@ -11,15 +11,15 @@ def test_clean_rows_have_no_findings() -> None:
     assert examine(Private(), rows("train", [("Where is order 4111111111111112?", "On its way")] * 3)) == []
 
 
-def test_personal_data_is_a_warning_with_every_side_counted_and_nothing_shown() -> None:
+def test_personal_data_is_told_with_every_side_counted_and_nothing_shown() -> None:
     seen = [
         *rows("train", [("Hi", "Mail ada@mail.com or bob@mail.com"), ("plain", "text")]),
         *rows("test", [("Reach me: eve@mail.com, 415-555-2671", "ok")], start=2),
     ]
     mail, phone = examine(Private(), seen)
-    assert (mail.rule, mail.severity, mail.count) == ("personal.email", "warning", 2)
+    assert (mail.rule, mail.severity, mail.count) == ("personal.email", "note", 2)
     assert mail.figures == {"times": 3, "rows_train": 1, "rows_test": 1, "looked": mail.figures["looked"]}
-    assert mail.found == ("3 e-mail addresses (1 train, 1 test); they would be learned by heart by what is trained on them")
+    assert mail.found == ("3 e-mail addresses (1 train, 1 test); nothing of this suite is trained on them or sends them anywhere")
     assert [(place.source, place.excerpt) for place in mail.worst] == [
         ("train.jsonl:1", "Mail <EMAIL> or <EMAIL>"),
         ("test.jsonl:1", "Reach me: <EMAIL>, <PHONE>"),
@@ -36,10 +36,19 @@ def test_a_key_is_an_error_only_where_a_service_would_get_it() -> None:
     (finding,) = examine(Private(), seen, loaded(runners={"tuned": chosen("openai", local=False)}))
     assert finding.severity == "error"
     assert finding.refuses
-    assert "would be sent to a service by tuned" in finding.found
+    assert "they would be sent to a service by tuned" in finding.found
     assert KEY not in repr(finding)
     (finding,) = examine(Private(), seen, loaded(models={"asked": chosen("openai", local=False)}))
     assert finding.severity == "error"
+
+
+def test_personal_data_is_a_warning_where_something_is_trained_or_sent() -> None:
+    seen = rows("train", [("call me at 415-555-2671", "ok")])
+    for suite in (loaded(runners={"t": chosen("lora", local=True)}), loaded(models={"m": chosen("openai", local=False)})):
+        (finding,) = examine(Private(), seen, suite)
+        assert (finding.rule, finding.severity) == ("personal.phone", "warning")
+    (finding,) = examine(Private(), seen, loaded(models={"m": chosen("local", local=True)}))
+    assert finding.severity == "note"
 
 
 def test_prompts_are_read_once_each_and_named() -> None:
