@@ -1,0 +1,61 @@
+"""What the data checks found when a run began.
+
+>>> store.put_findings(run_id, [FindingRow("leak.exact", "error", 2, "2 test inputs are in train", allowed="known")])
+>>> [(row.rule, row.refuses) for row in store.findings(run_id)]
+[('leak.exact', False)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evalharness.store.database import Database
+from evalharness.store.text import decode_or_none, encode_or_none, from_json, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """One finding as stored. `worst` are (file:line, excerpt, what it clashes with); `allowed` is the suite's reason."""
+
+    rule: str
+    severity: str
+    count: int
+    found: str
+    fix: str = ""
+    worst: tuple[tuple[str, str, str], ...] = ()
+    allowed: str | None = None
+    figures: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    @property
+    def refuses(self) -> bool:
+        """An error that nobody allowed."""
+        return self.severity == "error" and self.allowed is None
+
+
+class Findings(Database):
+    """The table `findings`."""
+
+    def put_findings(self, run_id: str, findings: Sequence[FindingRow]) -> None:
+        """Store a run's findings in order; replaces what was stored for the run."""
+        with self.writing() as con:
+            con.execute("DELETE FROM findings WHERE run_id = ?", [run_id])
+            for position, each in enumerate(findings):
+                rest = to_json({"found": each.found, "fix": each.fix, "worst": each.worst, "figures": dict(each.figures)})
+                row = [run_id, position, each.rule, each.severity, each.count, encode_or_none(each.allowed), rest]
+                con.execute(
+                    "INSERT INTO findings (run_id, position, rule, severity, count, allowed, json) VALUES (?, ?, ?, ?, ?, ?, ?)", row
+                )
+
+    def findings(self, run_id: str) -> list[FindingRow]:
+        """The findings of a run, in the order they were given; empty for a run whose data nobody checked."""
+        with self.reading() as con:
+            sql = "SELECT rule, severity, count, allowed, json FROM findings WHERE run_id = ? ORDER BY position"
+            rows = con.execute(sql, [run_id]).fetchall()
+        return [_row(*row) for row in rows]
+
+
+def _row(rule: str, severity: str, count: int, allowed: str | None, rest: str) -> FindingRow:
+    told = from_json(rest)
+    worst = tuple((source, excerpt, other) for source, excerpt, other in told["worst"])
+    return FindingRow(rule, severity, count, told["found"], told["fix"], worst, decode_or_none(allowed), told["figures"])
