@@ -23,6 +23,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs in
 RunId = Annotated[str | None, typer.Option("--run", help="A run's id (or its beginning); left out: the newest run.", show_default=False)]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="Stand-ins for all models and runners: no cost, a store of its own.")]
 
+AllowLeaks = Annotated[bool, typer.Option("--allow-leaks", help="Go on though held-out rows are learned from; every verdict says so.")]
+
 
 def results_of(root: Path) -> Path:
     """A workspace's results folder."""

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalharness.cli.options import AsJson, DataRoot, Rehearse, StoreFile, SuiteFile, results_of, store_of
+from evalharness.cli.options import AllowLeaks, AsJson, DataRoot, Rehearse, StoreFile, SuiteFile, results_of, store_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evalharness.doctor.findings import Finding
     from evalharness.pipeline import ArmPlan, Plan, TrainingPlan
     from evalharness.pipeline.judging_plan import JudgePlan
     from evalharness.pipeline.outlook import Chance, Outlook
@@ -22,6 +25,7 @@ def plan(
     data: DataRoot = None,
     store: StoreFile = None,
     rehearse: Rehearse = False,
+    allow_leaks: AllowLeaks = False,
     looks: Annotated[int | None, typer.Option("--looks", min=2, max=20, help="Also: when to look early, and at which level.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -30,34 +34,39 @@ def plan(
     from dataclasses import asdict
 
     from evalharness.pipeline import make_plan
+    from evalharness.pipeline.checked import as_rows, examined
     from evalharness.pipeline.outlook import outlook
     from evalharness.reading import load_suite
 
-    loaded = load_suite(suite, data_root=data)
+    loaded = load_suite(suite, data_root=data, allow_leaks=allow_leaks)
     found = store_of(loaded.root, store, rehearse=rehearse)
     made = make_plan(loaded, found, results_of(loaded.root), rehearse=rehearse)
-    seen = outlook(made, found, looks)
+    seen, findings = outlook(made, found, looks), examined(made)
     if as_json:
         parts = {
             "trainings": [asdict(t) for t in made.trainings],
             "arms": [asdict(a) for a in made.arms],
             "judging": [asdict(j) for j in made.judging],
             "visible": dict(made.visible),
+            "findings": [asdict(row) for row in as_rows(findings)],
             "outlook": asdict(seen),
             "usd": made.usd,
             "spent_usd": made.spent,
         }
         typer.echo(json.dumps(parts | {"nothing_to_do": made.nothing_to_do}))
         return
-    for line in lines(made, seen):
+    for line in lines(made, seen, findings):
         typer.echo(line)
 
 
-def lines(plan: Plan, seen: Outlook | None = None) -> list[str]:
+def lines(plan: Plan, seen: Outlook | None = None, findings: Sequence[Finding] = ()) -> list[str]:
     """The plan in words, a line each."""
+    from evalharness.pipeline.checked import told
+
     splits = plan.splits
     said = [f"{plan.loaded.suite.name}: {len(splits.train):,} train, {len(splits.dev):,} dev, {len(splits.test):,} held-out rows"]
     said += [f"  note: {note}" for note in splits.notes]
+    said += [f"  check  {text}" for text in [told(findings)] if text]
     said += [f"  train  {_training(training)}" for training in plan.trainings]
     said += [f"  ask    {_arm(arm)}" for arm in plan.arms]
     said += [f"  judge  {line}" for each in plan.judging for line in _judging(each)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from evalharness.cli.options import AsJson, DataRoot, Quiet, Rehearse, StoreFile, SuiteFile, results_of, store_of
+from evalharness.cli.options import AllowLeaks, AsJson, DataRoot, Quiet, Rehearse, StoreFile, SuiteFile, results_of, store_of
 
 if TYPE_CHECKING:
     from evalharness.pipeline import Plan, Result
@@ -22,6 +22,7 @@ def train_and_score(
     data: DataRoot = None,
     store: StoreFile = None,
     rehearse: Rehearse = False,
+    allow_leaks: AllowLeaks = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -29,16 +30,18 @@ def train_and_score(
 
     What is stored already is not done again. Exit code 4 if an arm failed; the others are scored all the same.
     """
-    run(suite, data, store, rehearse=rehearse, quiet=quiet, as_json=as_json, may_train=True)
+    run(suite, data, store, rehearse=rehearse, allow_leaks=allow_leaks, quiet=quiet, as_json=as_json, may_train=True)
 
 
-def run(suite: Path, data: Path | None, file: Path | None, *, rehearse: bool, quiet: bool, as_json: bool, may_train: bool) -> None:
+def run(
+    suite: Path, data: Path | None, file: Path | None, *, rehearse: bool, allow_leaks: bool, quiet: bool, as_json: bool, may_train: bool
+) -> None:
     """Carry out a suite and print what came of it; `evalh score` is the same without training."""
     from evalharness.cli.progress import watch
     from evalharness.pipeline import execute, make_plan
     from evalharness.reading import load_suite
 
-    loaded = load_suite(suite, data_root=data)
+    loaded = load_suite(suite, data_root=data, allow_leaks=allow_leaks)
     store = store_of(loaded.root, file, rehearse=rehearse)
     plan = make_plan(loaded, store, results_of(loaded.root), rehearse=rehearse)
     with watch(quiet=quiet or as_json) as emit:

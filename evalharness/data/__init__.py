@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,8 @@ class Splits:
     """The rows of a suite. `train` and `dev` are empty where the suite has none; `test` never is.
 
     `notes` are sentences for the report (what the leak rule and limits did); `dropped` the sources of rows
-    (file:line) that were left out because they are held out, too.
+    (file:line) that were left out because they are held out, too; `leaked` the ids of test samples whose input is also
+    learned from (train or dev), where the suite allows that.
     """
 
     train: Dataset
@@ -41,6 +42,7 @@ class Splits:
     test: Dataset
     notes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    leaked: frozenset[str] = frozenset()
 
 
 def load(spec: DataSpec, root: Path, name: str = "", *, answered: bool = True) -> Splits:
@@ -56,9 +58,9 @@ def load(spec: DataSpec, root: Path, name: str = "", *, answered: bool = True) -
     _refuse_empty(samples, spec, files)
     notes: list[str] = []
     dropped = _apply_leak_rule(samples, spec, files, notes)
-    chosen = {each: _limited(samples[each], each, spec, notes) for each in SIDES}
+    chosen: dict[Side, tuple[Sample, ...]] = {each: _limited(samples[each], each, spec, notes) for each in SIDES}
     sets = {each: Dataset(name, each, chosen[each], _origin(files, each)) for each in SIDES}
-    return Splits(sets["train"], sets["dev"], sets["test"], tuple(notes), tuple(dropped))
+    return Splits(sets["train"], sets["dev"], sets["test"], tuple(notes), tuple(dropped), _leaked(chosen, spec))
 
 
 def template_fields(spec: DataSpec, root: Path) -> frozenset[str]:
@@ -147,6 +149,14 @@ def _apply_leak_rule(samples: Samples, spec: DataSpec, files: Files, notes: list
     if problems:
         raise DataError(problems)
     return dropped
+
+
+def _leaked(chosen: Mapping[Side, Sequence[Sample]], spec: DataSpec) -> frozenset[str]:
+    """Test samples with the input of a row that is learned from: none, unless the suite allows it."""
+    if spec.leaks != "allow":
+        return frozenset()
+    learned = {input_key(sample) for each in ("train", "dev") for sample in chosen[each]}
+    return frozenset(sample.id for sample in chosen["test"] if input_key(sample) in learned)
 
 
 def _limited(samples: list[Sample], each: Side, spec: DataSpec, notes: list[str]) -> tuple[Sample, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["train", "generate", "score"]
+Stage = Literal["check", "train", "generate", "score"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from evalharness.errors import ConfigError, Problem
 from evalharness.stats import Comparison
 from evalharness.store import Answer
 from evalharness.verdict.agreeing import human
+from evalharness.verdict.costs import serving
 from evalharness.verdict.evidence import comparison, differences, said, scores
 from evalharness.verdict.judging import judged, reasons
 from evalharness.verdict.labels import concerns
 from evalharness.verdict.measures import Measure
-from evalharness.verdict.money import per_1000
 from evalharness.verdict.records import Verdict, interval_json, plain
 from evalharness.verdict.view import View, confidence_of, reference_of
 from evalharness.verdict.wording import Unit, percent, several
@@ -52,7 +52,9 @@ def compare(view: View, arm: str, against: str | None = None, *, confidence: flo
         "arm_ids": {label: view.contender(label).arm.arm_id for label in (arm, reference)},
     }
     sentences = tuple(each["sentence"] for each in found)
-    return Verdict("compare", "COMPARED", sentences, evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
+    return Verdict(
+        "compare", "COMPARED", (*sentences, *view.caution), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name
+    )
 
 
 def _need(view: View, label: str) -> None:
@@ -108,9 +110,10 @@ def _sentence(measure: Measure, arm: str, other: str, found: Comparison, name: s
 
 
 def _usage(view: View, label: str) -> dict[str, Any]:
-    usage = view.usage[view.contender(label).arm.arm_id]
+    usage, spent = view.usage[view.contender(label).arm.arm_id], serving(view, label, confidence_of(view))
     return {
-        "cost_usd_per_1000": plain(per_1000(view, label)),
+        "cost_usd_per_1000": plain(spent.per_1000(None)),
+        "serving": spent.as_json(),
         "latency_p50_s": plain(usage.latency_p50_s),
         "latency_p95_s": plain(usage.latency_p95_s),
     }

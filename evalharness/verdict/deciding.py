@@ -96,7 +96,7 @@ def decide(
     best = _best(question, tried, decision)
     sentences = _sentences(question, tried, outcome, best)
     evidence = _evidence(question, tried, decision)
-    return Verdict("decide", outcome, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
+    return Verdict("decide", outcome, (*sentences, *view.caution), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
 
 
 def _question(view: View, spec: DecideSpec, rules: GateSpec | None, reference: str, confidence: float) -> _Question:

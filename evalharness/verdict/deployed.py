@@ -170,7 +170,7 @@ def _verdict(case: _Case, outcome: Outcome, sentences: Sequence[str], reasons: S
         "reasons": [reason.as_json() for reason in reasons],
         "arm_ids": {each.label: each.arm.arm_id for each in [*view.candidates, case.arm]},
     }
-    return Verdict("decide", outcome, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
+    return Verdict("decide", outcome, (*sentences, *view.caution), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
 
 
 def _score_drop(case: _Case) -> Reason:

@@ -98,7 +98,9 @@ def gate(
     sentences = [each.sentence(reference) for each in found]
     if len(view.candidates) > 1:
         sentences.append(_correction(view, level))
-    return Verdict("gate", worst_of(found), tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
+    return Verdict(
+        "gate", worst_of(found), (*sentences, *view.caution), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name
+    )
 
 
 def worst_of(found: Sequence[Gated]) -> Outcome:

@@ -89,6 +89,8 @@ class View:
     """By arm id."""
     store: Store
     dev: View | None = None
+    leaked: int = 0
+    """Items that were also learned from, and allowed to be: the slice leaked=no is the others."""
     _order: npt.NDArray[np.int64] = field(default_factory=lambda: np.array([], np.int64))
     _extremes: dict[str, tuple[Floats, Floats] | tuple[None, None]] = field(default_factory=dict)
     boards: dict[tuple[str, float], dict[str, Board]] = field(default_factory=dict)
@@ -156,6 +158,14 @@ class View:
             _extremes={},
             boards={},
         )
+
+    @property
+    def caution(self) -> tuple[str, ...]:
+        """What every verdict on these items has to say of them."""
+        if not self.leaked:
+            return ()
+        which = f"{self.leaked:,} of the {self.n:,} held-out items {'was' if self.leaked == 1 else 'were'} also learned from"
+        return (f"{which}, and that was allowed: the slice leaked=no is what the others say.",)
 
     def contender(self, label: str) -> Contender:
         """The arm called `label`. Raises ConfigError if the run has none."""
@@ -276,6 +286,7 @@ def assembled(
 ) -> View:
     """A run's arms on a dataset, read from the store."""
     arm_ids = [each.arm.arm_id for each in arms]
+    leaked = store.leaked(run.run_id) if dataset.split == "test" else frozenset()
     measures, tables = bound(measures, _tables(store, dataset, arms, measures), store, dataset.dataset_id)
     some = tables[measures[0].row.metric_id]
     order = np.array(sorted(range(dataset.n), key=some.sample_ids.__getitem__), np.int64)
@@ -287,7 +298,8 @@ def assembled(
         measures={measure.label: measure for measure in measures},
         ids=tuple(some.sample_ids[i] for i in order),
         clusters=None if some.clusters is None else _renumbered(some.clusters[order]),
-        slices={name: values[order] for name, values in sorted(some.slices.items())},
+        slices=_slices(some, order, leaked),
+        leaked=len(leaked),
         tables={measure.label: tables[measure.row.metric_id] for measure in measures},
         repeats=suite.repeats if suite is not None else some.outcomes.shape[2],
         usage=store.usage(arm_ids, dataset.dataset_id),
@@ -295,6 +307,14 @@ def assembled(
         dev=dev,
         _order=order,
     )
+
+
+def _slices(some: ScoreTable, order: npt.NDArray[np.int64], leaked: frozenset[str]) -> dict[str, npt.NDArray[np.object_]]:
+    """The samples' slices, and whether they leaked into what was learned from, where that was allowed."""
+    found = {name: values[order] for name, values in sorted(some.slices.items())}
+    if leaked:
+        found["leaked"] = np.array(["yes" if some.sample_ids[i] in leaked else "no" for i in order], np.object_)
+    return found
 
 
 def _tables(store: Store, dataset: DatasetHead, arms: Sequence[RunArm], measures: Sequence[Measure]) -> dict[str, ScoreTable]:

@@ -1,0 +1,60 @@
+"""The data doctor's cheap rules, run by themselves before anything is trained or asked; held-out rows that leaked refuse it.
+
+>>> [finding.rule for finding in examined(plan)]                                                      # doctest: +SKIP
+['duplicate.normalised']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from evalharness.data.paths import display
+from evalharness.doctor.examine import examine
+from evalharness.doctor.findings import Finding
+from evalharness.errors import DataError, Problem
+from evalharness.pipeline.plan import Plan
+from evalharness.store import FindingRow
+
+ALLOWED = "leaks are allowed"
+
+
+def examined(plan: Plan) -> tuple[Finding, ...]:
+    """What the rules that need no extra package find, worst first. Nothing where nothing is to be done: it was looked at then."""
+    if plan.nothing_to_do:
+        return ()
+    found = examine(plan.loaded, cheap=True).findings
+    if plan.loaded.suite.data.leaks != "allow":
+        return found
+    return tuple(replace(each, allowed=ALLOWED) if _leak(each) else each for each in found)
+
+
+def refuse_leaks(plan: Plan, findings: Sequence[Finding]) -> None:
+    """Raises DataError with every leak that is an error and that nobody allowed, with its worst row."""
+    leaks = [each for each in findings if _leak(each)]
+    if leaks:
+        raise DataError([Problem(display(plan.loaded.path), each.rule, f"{each.found}{_where(each)}", each.fix) for each in leaks])
+
+
+def _leak(each: Finding) -> bool:
+    return each.refuses and each.rule.startswith("leak.")
+
+
+def _where(each: Finding) -> str:
+    return "".join(f" ({place.source} <-> {place.other})" if place.other else f" ({place.source})" for place in each.worst[:1])
+
+
+def as_rows(findings: Sequence[Finding]) -> list[FindingRow]:
+    """The findings as the store keeps them."""
+    rows = []
+    for each in findings:
+        rest = {"found": each.found, "fix": each.fix, "figures": dict(each.figures), "worst": [asdict(place) for place in each.worst]}
+        rows.append(FindingRow(each.rule, each.severity, each.count, each.allowed, rest))
+    return rows
+
+
+def told(findings: Sequence[Finding]) -> str:
+    """One line that says how much was found, "" if it is nothing worse than notes."""
+    counts = {bad: [each.rule for each in findings if each.severity == bad] for bad in ("error", "warning")}
+    parts = [f"{len(rules)} {bad}{'s' if len(rules) > 1 else ''} ({', '.join(rules)})" for bad, rules in counts.items() if rules]
+    return f"{' and '.join(parts)}; evalh check says more" if parts else ""
