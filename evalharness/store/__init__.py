@@ -20,7 +20,6 @@ from evalharness.store.answers import Answers
 from evalharness.store.data import Data
 from evalharness.store.database import Database
 from evalharness.store.findings import FindingRow, Findings
-from evalharness.store.findings import FindingRow, Findings
 from evalharness.store.labels import Answered, Label, Labelled, Labels
 from evalharness.store.pins import Part, Pin, Pins
 from evalharness.store.rows import DatasetHead, KnownOutput, MetricRow, Resource, Run, RunArm, Training, Usage, VerdictRow
@@ -40,7 +39,6 @@ __all__ = [
     "Answer",
     "Answered",
     "DatasetHead",
-    "FindingRow",
     "FindingRow",
     "KnownOutput",
     "Label",
