@@ -33,8 +33,9 @@ def plan(
     import json
     from dataclasses import asdict
 
+    from evalharness.doctor.kept import rows_of
     from evalharness.pipeline import make_plan
-    from evalharness.pipeline.checked import as_rows, examined
+    from evalharness.pipeline.checked import examined
     from evalharness.pipeline.outlook import outlook
     from evalharness.reading import load_suite
 
@@ -48,7 +49,7 @@ def plan(
             "arms": [asdict(a) for a in made.arms],
             "judging": [asdict(j) for j in made.judging],
             "visible": dict(made.visible),
-            "findings": [asdict(row) for row in as_rows(findings)],
+            "findings": [asdict(row) for row in rows_of(findings)],
             "outlook": asdict(seen),
             "usd": made.usd,
             "spent_usd": made.spent,

@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from evalharness.data.paths import display
 from evalharness.doctor.examine import examine
 from evalharness.doctor.findings import Finding
 from evalharness.errors import DataError, Problem
 from evalharness.pipeline.plan import Plan
-from evalharness.store import FindingRow
 
 ALLOWED = "leaks are allowed"
 
@@ -42,15 +41,6 @@ def _leak(each: Finding) -> bool:
 
 def _where(each: Finding) -> str:
     return "".join(f" ({place.source} <-> {place.other})" if place.other else f" ({place.source})" for place in each.worst[:1])
-
-
-def as_rows(findings: Sequence[Finding]) -> list[FindingRow]:
-    """The findings as the store keeps them."""
-    rows = []
-    for each in findings:
-        rest = {"found": each.found, "fix": each.fix, "figures": dict(each.figures), "worst": [asdict(place) for place in each.worst]}
-        rows.append(FindingRow(each.rule, each.severity, each.count, each.allowed, rest))
-    return rows
 
 
 def told(findings: Sequence[Finding]) -> str:

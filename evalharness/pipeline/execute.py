@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from evalharness.doctor.findings import Finding
+from evalharness.doctor.kept import rows_of
 from evalharness.errors import EvalhError, StoreError
 from evalharness.ids import ulid
 from evalharness.pipeline.budget import Budget
-from evalharness.pipeline.checked import as_rows, examined, refuse_leaks, told
+from evalharness.pipeline.checked import examined, refuse_leaks, told
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, missing, score_missing
@@ -292,7 +293,7 @@ def _begin(plan: Plan, store: Store, run_id: str, findings: Sequence[Finding]) -
             store.put_dataset(split)
     store.put_metrics(run_id, [_metric_row(label, metric) for label, metric in loaded.metrics.items()])
     if findings or splits.leaked:
-        store.put_findings(run_id, as_rows(findings), splits.leaked)
+        store.put_findings(run_id, rows_of(findings), splits.leaked)
 
 
 def _metric_row(label: str, metric: Metric) -> MetricRow:

@@ -7,11 +7,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalharness.store.database import Database
 from evalharness.store.text import decode_or_none, encode_or_none, from_json, to_json
+
+
+_LEAKED = "leaked"
+"""The rule of the row that holds which items were also learned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,11 @@ class FindingRow:
 class Findings(Database):
     """The table `findings`."""
 
-    def put_findings(self, run_id: str, findings: Sequence[FindingRow]) -> None:
-        """Store a run's findings in order; replaces what was stored for the run."""
+    def put_findings(self, run_id: str, findings: Sequence[FindingRow], leaked: Collection[str] = ()) -> None:
+        """Store a run's findings in order; replaces what was stored for the run.
+
+        `leaked` are the ids of held-out samples that the run also learned from, and was allowed to.
+        """
         with self.writing() as con:
             con.execute("DELETE FROM findings WHERE run_id = ?", [run_id])
             for position, each in enumerate(findings):
@@ -46,12 +53,21 @@ class Findings(Database):
                 con.execute(
                     "INSERT INTO findings (run_id, position, rule, severity, count, allowed, json) VALUES (?, ?, ?, ?, ?, ?, ?)", row
                 )
+            if leaked:
+                row = [run_id, len(findings), _LEAKED, "note", len(leaked), to_json(sorted(leaked))]
+                con.execute("INSERT INTO findings (run_id, position, rule, severity, count, json) VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def leaked(self, run_id: str) -> frozenset[str]:
+        """Ids of the held-out samples that the run also learned from."""
+        with self.reading() as con:
+            row = con.execute("SELECT json FROM findings WHERE run_id = ? AND rule = ?", [run_id, _LEAKED]).fetchone()
+        return frozenset(from_json(row[0])) if row else frozenset()
 
     def findings(self, run_id: str) -> list[FindingRow]:
         """The findings of a run, in the order they were given; empty for a run whose data nobody checked."""
         with self.reading() as con:
-            sql = "SELECT rule, severity, count, allowed, json FROM findings WHERE run_id = ? ORDER BY position"
-            rows = con.execute(sql, [run_id]).fetchall()
+            sql = "SELECT rule, severity, count, allowed, json FROM findings WHERE run_id = ? AND rule != ? ORDER BY position"
+            rows = con.execute(sql, [run_id, _LEAKED]).fetchall()
         return [_row(*row) for row in rows]
 
 
