@@ -87,5 +87,5 @@ def test_decide_about_the_deployed_arm(evalh: Evalh, workspace: Workspace) -> No
 
 
 def test_items_without_a_target_flip_too() -> None:
-    shown = _flip({"input": "which one?\x1b", "targets": [], "answers": {"tuned": "this", "prompt": None}})
+    shown = _flip({"input": "which one?\x1b", "targets": [], "answers": {"tuned": "this", "prompt": None}, "why": {}})
     assert shown.splitlines() == ["", "'which one?\\x1b'", "  tuned        'this'", "  prompt       None"]
