@@ -330,6 +330,8 @@ class DecideSpec(Spec):
     """Smallest gain worth the change, in the metric's own unit."""
     against: str | None = None
     """The reference arm's label; the gate's, or the first baseline, if left out."""
+    volume: int | None = Field(default=None, gt=0)
+    """Requests a month in use: what hosting by the hour, idle hours included, and the pay-back date are counted with."""
 
 
 class Budget(Spec):

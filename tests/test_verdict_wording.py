@@ -41,14 +41,14 @@ def test_small_words() -> None:
 @pytest.mark.parametrize(
     ("money", "sentence"),
     [
-        (Money(3.10, 0.076, 0.2), "Training 3.10 USD; serving −62% per 1,000 requests; pays back after 25,000 requests."),
-        (Money(3.10, 0.3, 0.2), "Training 3.10 USD; serving +50% per 1,000 requests."),
-        (Money(3.10, 0.2, 0.2), "Training 3.10 USD; serving +0% per 1,000 requests."),
-        (Money(None, None, None), "What training and serving cost is unknown."),
-        (Money(1.0, None, 0.2), "Training 1.00 USD; serving: cost unknown."),
-        (Money(None, 0.1, None), "Training: cost unknown; serving 0.10 USD per 1,000 requests, the reference's cost unknown."),
-        (Money(0.0, 0.1, 0.0), "Training 0.00 USD; serving 0.10 USD per 1,000 requests against 0.00."),
-        (Money(0.0, 0.1, 0.2), "Training 0.00 USD; serving −50% per 1,000 requests."),
+        (Money.simple(3.10, 0.076, 0.2), "Training 3.10 USD; serving −62% per 1,000 requests; pays back after 25,000 requests."),
+        (Money.simple(3.10, 0.3, 0.2), "Training 3.10 USD; serving +50% per 1,000 requests."),
+        (Money.simple(3.10, 0.2, 0.2), "Training 3.10 USD; serving +0% per 1,000 requests."),
+        (Money.simple(None, None, None), "What training and serving cost is unknown."),
+        (Money.simple(1.0, None, 0.2), "Training 1.00 USD; serving: cost unknown."),
+        (Money.simple(None, 0.1, None), "Training: cost unknown; serving 0.10 USD per 1,000 requests, the reference's cost unknown."),
+        (Money.simple(0.0, 0.1, 0.0), "Training 0.00 USD; serving 0.10 USD per 1,000 requests against 0.00."),
+        (Money.simple(0.0, 0.1, 0.2), "Training 0.00 USD; serving −50% per 1,000 requests."),
     ],
 )
 def test_money_is_unknown_and_never_zero_where_nobody_knows(money: Money, sentence: str) -> None:
@@ -56,8 +56,8 @@ def test_money_is_unknown_and_never_zero_where_nobody_knows(money: Money, senten
 
 
 def test_what_serves_dearer_never_pays_back() -> None:
-    assert Money(3.10, 0.3, 0.2).as_json()["pays_back_after_requests"] is None
-    assert Money(3.10, 0.1, 0.2).as_json()["pays_back_after_requests"] == 31_000
+    assert Money.simple(3.10, 0.3, 0.2).as_json()["pays_back_after_requests"] is None
+    assert Money.simple(3.10, 0.1, 0.2).as_json()["pays_back_after_requests"] == 31_000
 
 
 def test_json_holds_no_infinity() -> None:

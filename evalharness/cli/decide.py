@@ -26,6 +26,10 @@ Shutdown = Annotated[
         "--shutdown", formats=["%Y-%m-%d"], help="When its base model is switched off, if the store does not know.", show_default=False
     ),
 ]
+Volume = Annotated[
+    int | None,
+    typer.Option("--volume", min=1, help="Requests a month: for hosting by the hour and the pay-back date.", show_default=False),
+]
 
 
 def decide(
@@ -33,6 +37,7 @@ def decide(
     deployed: Deployed = None,
     lead_days: Annotated[int, typer.Option("--lead-days", min=0, help="How long before a shutdown to retrain.")] = 90,
     shutdown: Shutdown = None,
+    volume: Volume = None,
     run: RunId = None,
     store: StoreFile = None,
     as_json: AsJson = False,
@@ -46,7 +51,7 @@ def decide(
     opened = store_of(root, store)
     view = verdict.load(opened, run_of(opened, run, name), root)
     if deployed is None:
-        found = verdict.decide(view)
+        found = verdict.decide(view, volume=volume)
     else:
         found = verdict.decide_deployed(view, deployed, lead_days=lead_days, shutdown=shutdown.date() if shutdown else None)
     told(opened, found, as_json=as_json)

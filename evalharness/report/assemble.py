@@ -14,13 +14,14 @@ import numpy as np
 
 from evalharness.errors import ConfigError, Problem
 from evalharness.report.details import Details, estimate
-from evalharness.report.model import Cell, Counts, DatasetHead, MetricHead, Report, Row, RunHead, TrainingFacts, Usage
+from evalharness.report.model import Cell, Counts, DatasetHead, Estimate, MetricHead, Report, Row, RunHead, TrainingFacts, Usage
 from evalharness.store import ERROR, MISSING, TRUNCATED, Store, Training
 from evalharness.verdict import Verdict, View, confidence_of, decide, gate, level_of, load, reference_of
 from evalharness.verdict.agreeing import summary
+from evalharness.verdict.costs import serving
 from evalharness.verdict.evidence import gains, scores
 from evalharness.verdict.judging import judged
-from evalharness.verdict.records import plain
+from evalharness.verdict.records import interval_json, plain
 from evalharness.verdict.view import Contender
 from evalharness.verdict.wording import listed, several
 
@@ -182,14 +183,19 @@ def _counts(view: View, label: str, metric: str | None) -> Counts | None:
 def _usage(view: View, each: Contender) -> Usage:
     usage = view.usage[each.arm.arm_id]
     cost = usage.cost_usd if usage.n else None
+    confidence, decision = confidence_of(view), view.suite.decide if view.suite is not None else None
+    spent = serving(view, each.label, confidence)
+    found = spent.interval(decision.volume if decision is not None else None, confidence)
     return Usage(
         outputs=usage.n,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cost_usd=plain(cost),
-        cost_usd_per_1000=plain(1000 * cost / usage.n) if cost is not None else None,
+        cost_usd_per_1000=plain(found.estimate) if found is not None else None,
         latency_p50_s=plain(usage.latency_p50_s),
         latency_p95_s=plain(usage.latency_p95_s),
+        cost_per_1000=Estimate(**interval_json(found)) if found is not None else None,
+        usd_per_hour=plain(spent.hosting.usd_per_hour) if spent.hosting is not None else None,
     )
 
 

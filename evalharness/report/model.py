@@ -58,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an arm's outputs took; None where unknown. Seconds and US dollars."""
+    """What an arm's outputs took; None where unknown. Seconds and US dollars; `cost_usd` is what they cost in all."""
 
     outputs: int
     prompt_tokens: int | None
@@ -67,6 +67,10 @@ class Usage:
     cost_usd_per_1000: float | None
     latency_p50_s: float | None
     latency_p95_s: float | None
+    cost_per_1000: Estimate | None = None
+    """With its interval over items; hosting by the hour is counted with its idle hours where the suite says `volume`."""
+    usd_per_hour: float | None = None
+    """What its deployment costs, idle or not; None where there is none or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

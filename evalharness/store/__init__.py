@@ -17,6 +17,7 @@ from typing import Any
 
 from evalharness.errors import StoreError
 from evalharness.store.answers import Answers
+from evalharness.store.costs import Costs
 from evalharness.store.data import Data
 from evalharness.store.database import Database
 from evalharness.store.findings import FindingRow, Findings
@@ -28,7 +29,6 @@ from evalharness.store.spending import Spending, Spendings
 from evalharness.store.tables import ERROR, MISSING, OK, TRUNCATED, ScoreTable, Tables
 from evalharness.store.text import decode
 from evalharness.store.texts import Answer, Texts
-from evalharness.store.trainings import Trainings
 from evalharness.store.writer import Writer
 
 __all__ = [
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-class Store(Data, Runs, Trainings, Answers, Tables, Pins, Spendings, Texts, Labels, Findings):
+class Store(Data, Runs, Costs, Answers, Tables, Pins, Spendings, Texts, Labels, Findings):
     """The results store at a path. Making one touches nothing; every method opens the file, works and closes.
 
     Reading a store that does not exist gives what an empty one would; the first write creates it. While another

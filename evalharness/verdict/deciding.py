@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalharness.errors import ConfigError, Problem
@@ -61,6 +61,8 @@ class _Question:
     picked_among: int
     """How many candidates the dev split chose from; 0 if it did not choose."""
     confidence: float
+    volume: int | None = None
+    """Requests a month in use."""
 
     @property
     def level(self) -> float:
@@ -78,8 +80,9 @@ def decide(
     *,
     against: str | None = None,
     confidence: float | None = None,
+    volume: int | None = None,
 ) -> Verdict:
-    """Decide about the run's candidates; what is left out comes from the run's suite.
+    """Decide about the run's candidates; what is left out comes from the run's suite. `volume` is requests a month.
 
     Raises ConfigError if nothing says which metric decides, there are no candidates, or a name is unknown.
     """
@@ -90,6 +93,7 @@ def decide(
     rules = gate_spec or (suite.gate if suite is not None else None)
     reference = against or spec.against or (rules.against if rules is not None else None) or reference_of(view)
     question = _question(view, spec, rules, reference, confidence_of(view, confidence))
+    question = replace(question, volume=volume or spec.volume)
     tried = _try(question)
     decision = judge([Contender(each.gain, each.gated.answer) for each in tried], spec.min_gain, question.confidence) if tried else None
     outcome: Outcome = decision.outcome if decision is not None else "INVALID"
@@ -163,8 +167,9 @@ def _sentences(question: _Question, tried: Sequence[Tried], outcome: Outcome, be
         sentences += [_why(question, each) for each in tried]
     if outcome == "UNDECIDED":
         sentences.append(_remedy(question, best))
-    if outcome == "ADOPT":
-        sentences.append(Money.of(question.view, best.label, question.reference).sentence())
+    if outcome != "KEEP":
+        money = _money(question, best.label)
+        sentences += [money.sentence(), *money.details()]
     return [*sentences, *_small_print(question, best)]
 
 
@@ -235,6 +240,10 @@ def _small_print(question: _Question, best: Tried) -> list[str]:
     return notes
 
 
+def _money(question: _Question, label: str) -> Money:
+    return Money.of(question.view, label, question.reference, volume=question.volume, level=question.confidence)
+
+
 def _recipes(question: _Question) -> list[Recipe]:
     """Seeds are only looked at on the test set where all candidates are compared there anyway."""
     if question.picked_among or not question.candidates:
@@ -258,6 +267,6 @@ def _evidence(question: _Question, tried: Sequence[Tried], decision: Decision | 
         "candidates": [each.as_json() for each in tried],
         "invalid": question.invalid,
         "recipes": [recipe.as_json() for recipe in _recipes(question)],
-        "costs": {each.label: Money.of(view, each.label, question.reference).as_json() for each in tried},
+        "costs": {each.label: _money(question, each.label).as_json() for each in tried},
         "arm_ids": {label: view.contender(label).arm.arm_id for label in labels},
     }

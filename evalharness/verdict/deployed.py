@@ -40,6 +40,7 @@ from evalharness.store import Part
 from evalharness.verdict.deciding import decide
 from evalharness.verdict.evidence import gains, scores
 from evalharness.verdict.history import Where, beside, find
+from evalharness.verdict.money import ends
 from evalharness.verdict.records import Outcome, Verdict, interval_json, plain
 from evalharness.verdict.view import Contender, View, confidence_of
 from evalharness.verdict.wording import Unit, several
@@ -49,8 +50,6 @@ MORE_ROWS = 0.1
 """The share of new labelled rows, of those trained on, from which retraining is worth a try."""
 FEWEST_ITEMS = 20
 """Items on each side below which two groups of items are not compared."""
-_DATE = "shutdown_date"
-"""The fact of a trained model that says when its base is switched off, as YYYY-MM-DD."""
 
 Code = Literal["score_drop", "new_rows", "shutdown", "better", "rival", "budget"]
 
@@ -238,12 +237,7 @@ def _new_rows(case: _Case) -> Reason:
 
 
 def _shutdown(case: _Case) -> Reason:
-    found = case.shutdown
-    if found is None and (known := case.fact(_DATE)):
-        try:
-            found = datetime.date.fromisoformat(str(known))
-        except ValueError:
-            found = None
+    found = case.shutdown or ends(case.view, case.label)
     if found is None:
         return Reason("shutdown", None, f"When the base model of {case.label} is switched off is unknown.")
     days = (found - case.today).days

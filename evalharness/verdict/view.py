@@ -112,6 +112,13 @@ class View:
         """metric -> the human labels that labels.py has read so far."""
         return {}
 
+    @cached_property
+    def costs(self) -> dict[str, Floats]:
+        """arm id -> (n, repeats) US dollars of each output, NaN where there is none; arms whose prices are not known are left out."""
+        paid = [arm_id for arm_id, usage in self.usage.items() if usage.n and usage.cost_usd != 0.0]
+        found = self.store.costs(paid, self.dataset.dataset_id) if paid else {}
+        return {arm_id: usd[self._order] for arm_id, usd in found.items()}
+
     def answers(self, arm: str) -> Answers:
         """Which output each answer of the arm is, and which of them are the same text."""
         return self._answers[self.contender(arm).arm.arm_id]

@@ -74,6 +74,7 @@ def made_view(
         dev=dev,
         _order=by_id,
     )  # fmt: skip
+    vars(view)["costs"] = {c.arm.arm_id: np.full((n, 1), usd / n) for c in contenders if (usd := (costs or {}).get(c.label)) is not None}
     vars(view)["samples"] = tuple(samples[i] for i in by_id)  # there is no store to read them from
     return view
 
