@@ -1,0 +1,281 @@
+"""Near-duplicates: pairs of texts that differ in few of their words, found without comparing all pairs.
+
+>>> a = "how do I get the money back that was taken from my account twice"
+>>> [(i, j, round(score, 2)) for i, j, score in near_pairs([a, "something else", a.replace("twice", "again")])]
+[(0, 2, 0.93)]
+
+Two texts are near if at most 1 - threshold of the words (of the longer one) have to be replaced, inserted or deleted to make
+one of the other; case, punctuation and space do not count. Nothing is left to chance: k edits of n words leave a run of at
+least (n - k) / (k + 1) of them whole, and from every stretch of that length both texts choose the same few words in a row to
+be looked up by: the rarest (winnowing, Schleimer, Wilkerson and Aiken, SIGMOD 2003, which takes the least hash instead).
+Where more than 64 texts have such words in common, each is compared with some of the others, so that a form letter costs little.
+
+Memory: about 0.6 KB a text of 100 words; the words themselves (4 bytes each) go to a temporary file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from evalharness.data.leaks import normal
+
+Longs = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+_BATCH = 1 << 18  # words that are worked on at a time
+_BINS = 1 << 22  # counters of word sequences; two that share a counter look more common than they are
+_ALL = 64  # texts with words in common that are all compared with each other
+_SOME = 8  # how many others each is compared with where there are more
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def near_pairs(texts: Iterable[str], threshold: float = 0.9) -> Iterator[tuple[int, int, float]]:
+    """(i, j, share of words that stay), i < j, in order of j. The texts are read once.
+
+    A text that equals an earlier one is paired with the first such text alone (score 1.0): n equal texts are n - 1 pairs, and
+    only the first of them is compared with others. Texts of fewer than threshold / (1 - threshold) words (9 for 0.9) are near
+    only if they are equal; texts without words never. Raises ValueError for a threshold below 0.7 or above 1.
+    """
+    if not 0.7 <= threshold <= 1:
+        raise ValueError(f"threshold {threshold}: expected 0.7 to 1")
+    with tempfile.TemporaryFile(prefix="evalh-near-") as file:
+        kept = _Kept(file)
+        pairs = list(kept.fill(texts))
+        pairs += _verified(kept, *_candidates(kept, _Length(threshold)), threshold)
+    yield from sorted(pairs, key=lambda pair: (pair[1], pair[0]))
+
+
+class _Length:
+    """What a threshold promises of texts of n words."""
+
+    def __init__(self, threshold: float) -> None:
+        self._edits = (1 - threshold) / threshold
+        lengths = np.arange(1, 400)
+        self.shared = int(min(4, self.run(lengths[self.edits(lengths) > 0]).min(initial=4)))
+        """Words in a row that texts are looked up by."""
+
+    def edits(self, n: Ints) -> Ints:
+        """Most edits of a near text, which may be the longer one."""
+        return np.asarray(np.floor(n * self._edits + 1e-9), np.int64)
+
+    def run(self, n: Ints) -> Ints:
+        """Words in a row that stay, at least."""
+        k = self.edits(n)
+        return np.asarray(-((k - n) // (k + 1)), np.int64)
+
+    def window(self, n: Ints) -> Ints:
+        """Of so many neighbouring places one is chosen."""
+        return np.asarray(np.clip(self.run(n) - self.shared + 1, 1, 8), np.int64)
+
+
+class _Kept:
+    """The different texts: their words, by number, in a file; place, length, hash and a bitmap of the words in memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._places, self._lengths = array("q"), array("q")
+        self._digests = array("Q")
+        self._maps: list[Longs] = []
+        self.place, self.length, self.start = (np.zeros(0, np.int64) for _ in range(3))
+        self.digest, self.bitmap = np.zeros(0, np.uint64), np.zeros((0, 4), np.uint64)
+
+    def fill(self, texts: Iterable[str]) -> Iterator[tuple[int, int, float]]:
+        """Keeps what was not there yet; gives the pairs of equal texts."""
+        first: dict[int, int] = {}
+        batch, numbers = array("I"), _Numbers()
+        for place, text in enumerate(texts):
+            plain = normal(text)
+            digest = int.from_bytes(hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+            if (earlier := first.setdefault(digest, place)) != place:
+                if plain:
+                    yield earlier, place, 1.0
+                continue
+            words = plain.split()
+            if not words:
+                continue
+            batch.extend(map(numbers.__getitem__, words))
+            self._places.append(place)
+            self._lengths.append(len(words))
+            self._digests.append(digest)
+            if len(batch) > _BATCH:
+                self._store(batch)
+                batch = array("I")
+                numbers.shrink()
+        self._store(batch)
+        self._finish()
+
+    def _store(self, batch: array[int]) -> None:
+        if not batch:
+            return
+        self._file.write(batch.tobytes())
+        done = sum(len(part) for part in self._maps)
+        lengths = np.asarray(self._lengths, np.int64)[done:]
+        starts = np.cumsum(lengths) - lengths
+        words = np.asarray(batch, np.uint32).astype(np.uint64)
+        bits = np.uint64(1) << (words & np.uint64(63))
+        quarter = (words >> np.uint64(6)) & np.uint64(3)
+        columns = [np.bitwise_xor.reduceat(np.where(quarter == q, bits, np.uint64(0)), starts) for q in range(4)]
+        self._maps.append(np.column_stack(columns))
+
+    def _finish(self) -> None:
+        self._file.flush()
+        self.place, self.length = np.asarray(self._places, np.int64), np.asarray(self._lengths, np.int64)
+        self.digest = np.asarray(self._digests, np.uint64)
+        self.start = np.cumsum(self.length) - self.length
+        if self._maps:
+            self.bitmap = np.concatenate(self._maps)
+
+    def words(self, k: int, until: int | None = None) -> Longs:
+        """The words of text k (or of all texts from k to `until`), by number."""
+        last = (k + 1 if until is None else until) - 1
+        self._file.seek(4 * int(self.start[k]))
+        content = self._file.read(4 * int(self.start[last] + self.length[last] - self.start[k]))
+        return np.frombuffer(content, np.uint32).astype(np.uint64)
+
+    def batches(self) -> Iterator[tuple[int, int]]:
+        """(first text, text after the last) of stretches of about as many words as are worked on at a time."""
+        begin = 0
+        while begin < len(self.place):
+            end = int(np.searchsorted(self.start, self.start[begin] + _BATCH, "right"))
+            yield begin, max(begin + 1, end)
+            begin = max(begin + 1, end)
+
+
+class _Numbers(dict[str, int]):
+    """Word -> 32 bits of its CRC: two of a text's words having the same is rarer than a misprint."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = zlib.crc32(word.encode("utf-8", "surrogatepass"))
+        return self[word]
+
+    def shrink(self, most: int = 1 << 18) -> None:
+        """Forget all, if there are too many."""
+        if len(self) > most:
+            self.clear()
+
+
+def _sequences(kept: _Kept, begin: int, end: int, q: int) -> Longs:
+    """A hash of the q words from each word of the texts on; the last q - 1 of a text run into the next one."""
+    words = kept.words(begin, end)
+    mixed = np.zeros(len(words), np.uint64)
+    for k in range(q):
+        left = max(0, len(words) - k)
+        mixed[:left] = mixed[:left] * _GOLDEN + words[k:] + np.uint64(1)
+    mixed ^= mixed >> np.uint64(31)
+    mixed *= _GOLDEN
+    return mixed ^ (mixed >> np.uint64(29))
+
+
+def _counts(kept: _Kept, q: int) -> npt.NDArray[np.uint32]:
+    counts = np.zeros(_BINS, np.uint32)
+    for begin, end in kept.batches():
+        bins = (_sequences(kept, begin, end, q) & np.uint64(_BINS - 1)).astype(np.int64)
+        counts += np.bincount(bins, minlength=_BINS).astype(np.uint32)
+    return counts
+
+
+def _chosen(kept: _Kept, about: _Length) -> tuple[Longs, Ints]:
+    """(hash of a word sequence, text) of all that texts are looked up by."""
+    counts = _counts(kept, about.shared)
+    found: list[tuple[Longs, Ints]] = []
+    for begin, end in kept.batches():
+        hashes = _sequences(kept, begin, end, about.shared)
+        rarity = (counts[(hashes & np.uint64(_BINS - 1)).astype(np.int64)].astype(np.uint64) << np.uint64(32)) | (hashes >> np.uint64(32))
+        length = kept.length[begin:end]
+        windows = about.window(length)
+        text = np.repeat(np.arange(begin, end), length)
+        left = np.repeat(np.cumsum(length), length) - np.arange(len(hashes))  # words from here to the end of the text
+        for window in np.unique(windows):
+            inside = np.repeat(windows == window, length) & (left >= window + about.shared - 1)
+            at = np.flatnonzero(inside)
+            best = _least(rarity, at, int(window))
+            found.append((hashes[best], text[best]))
+    if not found:
+        return np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    return np.concatenate([each for each, _ in found]), np.concatenate([each for _, each in found])
+
+
+def _least(values: Longs, at: Ints, window: int) -> Ints:
+    """The different places of the least value among `window` values from each of the places on."""
+    best, low = at, values[at]
+    for k in range(1, window):
+        other = values[at + k]
+        best, low = np.where(other < low, at + k, best), np.minimum(other, low)
+    return np.unique(best)
+
+
+def _candidates(kept: _Kept, about: _Length) -> tuple[Ints, Ints]:
+    """Pairs of texts that share chosen words and are not told apart by their lengths and bitmaps."""
+    hashes, text = _chosen(kept, about)
+    order = np.lexsort(((kept.digest[text] ^ hashes) * _GOLDEN, hashes))
+    hashes, text = hashes[order], text[order]
+    crowd = np.searchsorted(hashes, hashes, "right") - np.searchsorted(hashes, hashes, "left")
+    pairs = np.zeros(0, np.int64)
+    for apart in range(1, _ALL):
+        at = np.flatnonzero((hashes[apart:] == hashes[:-apart]) & ((crowd[apart:] <= _ALL) | (apart <= _SOME)))
+        if not len(at):
+            break
+        low, high = np.minimum(text[at], text[at + apart]), np.maximum(text[at], text[at + apart])
+        fine = _possible(kept, about, low, high)
+        pairs = np.union1d(pairs, low[fine] * len(kept.place) + high[fine])
+    return pairs // max(1, len(kept.place)), pairs % max(1, len(kept.place))
+
+
+def _possible(kept: _Kept, about: _Length, a: Ints, b: Ints, block: int = 1 << 20) -> npt.NDArray[np.bool_]:
+    """Whether lengths and bitmaps (each edit changes two bits at most) allow that the texts are near."""
+    found: npt.NDArray[np.bool_] = a != b
+    for begin in range(0, len(a), block):
+        here = slice(begin, begin + block)
+        edits = about.edits(np.minimum(kept.length[a[here]], kept.length[b[here]]))
+        bits = np.bitwise_count(kept.bitmap[a[here]] ^ kept.bitmap[b[here]]).sum(axis=1)
+        found[here] &= (abs(kept.length[a[here]] - kept.length[b[here]]) <= edits) & (bits <= 2 * edits)
+    return found
+
+
+def _verified(kept: _Kept, a: Ints, b: Ints, threshold: float) -> Iterator[tuple[int, int, float]]:
+    for i, j in zip(a.tolist(), b.tolist(), strict=True):
+        longer = int(max(kept.length[i], kept.length[j]))
+        most = int((1 - threshold) * longer + 1e-9)
+        edits = word_edits(kept.words(i).tolist(), kept.words(j).tolist(), most)
+        if edits is not None:
+            yield int(kept.place[i]), int(kept.place[j]), 1 - edits / longer
+
+
+def word_edits(a: list[int], b: list[int], most: int) -> int | None:
+    """Least number of words replaced, inserted or deleted to make b of a; None if it is more than `most`.
+
+    By furthest reaching diagonals (Ukkonen 1985): the work grows with the square of the edits, not with the length.
+    """
+    if max(len(a), len(b)) - sum((Counter(a) & Counter(b)).values()) > most:
+        return None
+    goal = len(b) - len(a)
+    far: dict[int, int] = {}
+    for edits in range(most + 1):
+        reach: dict[int, int] = {}
+        for diagonal in range(-edits, edits + 1):
+            row = 0 if not edits else max(far.get(diagonal - 1, -1), far.get(diagonal, -2) + 1, far.get(diagonal + 1, -2) + 1)
+            row = min(row, len(a), len(b) - diagonal)
+            if row < max(0, -diagonal):
+                continue
+            row += sum(1 for _ in _while_equal(a, b, row, row + diagonal))
+            reach[diagonal] = row
+        if reach.get(goal) == len(a):
+            return edits
+        far = reach
+    return None
+
+
+def _while_equal(a: list[int], b: list[int], i: int, j: int) -> Iterator[None]:
+    for left, right in zip(islice(a, i, None), islice(b, j, None), strict=False):
+        if left != right:
+            return
+        yield None
