@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
@@ -80,6 +81,8 @@ class ChatOptions(HostedOptions):
     """Answers within a day at half the price, by OpenAI's Batch API."""
     batch_poll_s: float = Field(default=30.0, gt=0)
     """Seconds between looks at a batch."""
+    api_version: str | None = None
+    """Azure OpenAI's, e.g. 2025-04-01-preview: the key is sent as `api-key`, to the deployment of this name unless base_url ends in /v1."""
 
 
 class HostedChat:
@@ -271,7 +274,17 @@ class OpenAIChat(HostedChat):
         return sdk, Calls((openai.APIError,), key)
 
     def _url(self, request: Request) -> str:
-        return f"{self.base_url}/chat/completions"
+        if self.options.api_version is None:
+            return f"{self.base_url}/chat/completions"
+        version = quote(self.options.api_version, safe="")
+        below = "" if self.base_url.endswith("/v1") else f"/deployments/{quote(request.adapter or self.options.name, safe='')}"
+        return f"{self.base_url}{below}/chat/completions?api-version={version}"
+
+    def _sign(self, headers: dict[str, str], key: str) -> None:
+        if self.options.api_version is None:
+            super()._sign(headers, key)
+        elif key:
+            headers.setdefault("api-key", key)
 
     def _body(self, request: Request) -> bytes:
         return wire.body(request, self.options.name, self._limit_field, self.options.extra_body)

@@ -14,13 +14,13 @@ from pathlib import Path
 from evalharness.data import Splits, load
 from evalharness.data.paths import display
 from evalharness.errors import ConfigError, Problem
-from evalharness.pipeline.entries import Entry, entries
+from evalharness.pipeline.entries import Entry, endpoint_model, entries
 from evalharness.pipeline.generating import Ask, Requests, missing
 from evalharness.pipeline.judging_plan import Expected, JudgePlan, plan_judging
 from evalharness.pipeline.scoring import asks_a_model
 from evalharness.pipeline.training import Training, finished
 from evalharness.reading import LoadedSuite
-from evalharness.records import Dataset, Request, TrainedModel
+from evalharness.records import Dataset, Endpoint, Request, TrainedModel
 from evalharness.store import Store
 
 
@@ -140,12 +140,31 @@ def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) ->
     if entry.training is not None:
         trained = finished(entry.training, store)
         if trained is None:
-            by_the_hour = entry.training.runner.hourly(TrainedModel(entry.training.job.base, None, {})) != 0.0
-            return ArmPlan(entry.label, entry.role, total, None, 0, entry.local, 0.0 if entry.local or by_the_hour else None)
+            return _untrained(entry, entry.training, loaded, test)
     ask = Ask(entry.label, entry.arm(trained), test, entry.prompt, entry.examples, repeats=loaded.suite.repeats)
     requests = Requests(missing(ask, store))
     characters = sum(len(message.content) for request in requests for message in request.messages)
     return ArmPlan(entry.label, entry.role, total, len(requests), characters, entry.local, _usd(entry, requests))
+
+
+def _untrained(entry: Entry, training: Training, loaded: LoadedSuite, test: Dataset) -> ArmPlan:
+    """All is still to be asked: at the price of the base's tuned models, where the runner knows their name."""
+    base, runner = training.job.base, training.runner
+    ask = Ask(entry.label, entry.absent(), test, entry.prompt, entry.examples, repeats=loaded.suite.repeats)
+    requests = Requests([(ask, key, sample, repeat) for key, sample, repeat in ask.places()])
+    characters = sum(len(message.content) for request in requests for message in request.messages)
+
+    def usd() -> float | None:
+        if entry.local or runner.hourly(TrainedModel(base, None, {})) != 0.0:
+            return 0.0  # or by the hour, which the training's line has
+        name = getattr(runner, "priced_as", lambda base: None)(base)
+        if name is None or name.startswith("local/"):
+            return None if name is None else 0.0
+        options = getattr(runner, "options", None)
+        endpoint = Endpoint(name, options={"prices": dict(prices)} if (prices := getattr(options, "prices", {})) else {})
+        return _usd(replace(entry, model=endpoint_model(endpoint, loaded.root)[1], training=None), requests)
+
+    return ArmPlan(entry.label, entry.role, len(requests), None, characters, entry.local, usd())
 
 
 def _usd(entry: Entry, requests: Sequence[Request]) -> float | None:

@@ -56,6 +56,8 @@ class OpenAIOptions(protocols.Options):
     """The API's address; OPENAI_BASE_URL, or OpenAI's own, if left out."""
     api_key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key."""
+    api_version: str | None = None
+    """Azure OpenAI's, e.g. 2025-04-01-preview: it is sent with every call, and the key as Azure wants it (`api-key`)."""
     suffix: str = Field(default="", max_length=40)
     """A word for the tuned model's name; the candidate's label if left out."""
     n_epochs: Annotated[int, Field(ge=1, le=50)] | Literal["auto"] | None = None
@@ -180,8 +182,12 @@ class OpenAIRunner:
 
     def serve(self, model: TrainedModel, key: str) -> Endpoint:
         """The tuned model's name, asked where it was trained."""
-        asked_there = {"base_url", "api_key_env"} & self.options.model_fields_set
+        asked_there = {"base_url", "api_key_env", "api_version", "prices"} & self.options.model_fields_set
         return Endpoint(model.model, options={name: getattr(self.options, name) for name in sorted(asked_there)})
+
+    def priced_as(self, base: str) -> str:
+        """The model whose price a model tuned from this base will have."""
+        return f"openai/ft:{base}"
 
     def release(self, endpoint: Endpoint) -> None:
         """Nothing runs, so nothing is released."""
@@ -273,8 +279,11 @@ class OpenAIRunner:
     @functools.cached_property
     def _sdk(self) -> openai.OpenAI:
         """The SDK's client. Its retries are for reads; creates switch them off."""
+        key, version = hosted.api_key(self.options.api_key_env, "openai"), self.options.api_version
+        azure = {"default_headers": {"api-key": key}, "default_query": {"api-version": version}} if version else {}
         made: openai.OpenAI = _package().OpenAI(
-            api_key=hosted.api_key(self.options.api_key_env, "openai"),
+            api_key=key,
+            **azure,
             base_url=self.options.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
             max_retries=4,
             timeout=self.options.timeout_s,

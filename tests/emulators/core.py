@@ -195,11 +195,15 @@ class Emulator:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stop listening, let connections that were being accepted come in, then close them all."""
+        """Stop listening, let connections that were being accepted come in, then close them all and end what still hangs."""
         for stage in (self._site.stop, self._runner.cleanup):
             await stage()
             for _ in range(10):
                 await asyncio.sleep(0)
+        hanging = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
     async def _serve(self, name: str, function: Route, request: web.Request) -> web.StreamResponse:
         body = await request.read()

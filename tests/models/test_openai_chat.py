@@ -426,3 +426,26 @@ def test_waiting_for_it_has_an_end(service: OpenAIEmulator) -> None:
     assert time.monotonic() - began < 3
     assert all("still starting" in str(reply.error) or "DEPLOYMENT_SCALING_UP" in str(reply.error) for reply in replies)
     assert len(service.called("chat")) < 60
+
+
+class AzureEmulator(OpenAIEmulator):
+    """Asks for the key and the version as Azure does; chat lies below the deployment's name."""
+
+    def routes(self) -> Iterable[tuple[str, str, str, Any]]:
+        return [*super().routes(), ("chat", "POST", "/deployments/{name}/chat/completions", self.chat)]
+
+    def authorize(self, request: Any) -> None:
+        if request.headers.get("api-key") != self.key or request.query.get("api-version") != "2025-04-01-preview":
+            raise Refuse(401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}})
+
+
+def test_azure_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    own: dict[str, Any] = {"api_key_env": "AZURE_OPENAI_API_KEY", "api_version": "2025-04-01-preview"}
+    with AzureEmulator(checked=False) as azure:
+        assert one(model(base_url=azure.url, **own)).error is None  # …/openai/v1
+        assert azure.called("chat")[-1].path == "/v1/chat/completions?api-version=2025-04-01-preview"
+        asked = model(base_url=azure.url.replace("/v1", "/openai"), **own)
+        assert asked._url(requests(1)[0]).endswith("/openai/deployments/gpt-x-mini/chat/completions?api-version=2025-04-01-preview")
+        assert "Authorization" not in asked._headers()[0]
+        assert KEY in asked._headers()[1]  # which no message shows

@@ -438,3 +438,18 @@ def test_the_emulator_notices_what_the_description_forbids(monkeypatch: pytest.M
     assert asked.startswith("POST /v1/fine_tuning/jobs")
     assert "1000" in asked
     assert "1000" in answered
+
+
+def test_azure_wants_a_version_and_the_key_in_a_header_of_its_own(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    from tests.models.test_openai_chat import AzureEmulator
+
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    with AzureEmulator(checked=False) as azure:
+        ours = runner(base_url=azure.url, api_key_env="AZURE_OPENAI_API_KEY", api_version="2025-04-01-preview")
+        assert ours.check(job) == []
+        status = follow(ours, ours.submit(job))
+        assert status.model is not None
+        served = ours.serve(status.model, "k")
+        assert served.options["api_version"] == "2025-04-01-preview"
+        assert all("api-version=2025-04-01-preview" in call.path for call in azure.calls)
+        assert len(azure.jobs) == 1

@@ -143,6 +143,10 @@ class TogetherRunner:
         resource, now = self._dedicated.serve(model, key)
         return self._endpoint(now.model, resource, now.usd_per_hour)
 
+    def priced_as(self, base: str) -> str | None:
+        """The model whose price a model tuned from this base will have, where it is paid for by the token; local where nothing is."""
+        return {"serverless": f"together/{base}", "local": f"local/{base}"}.get(self.options.serve.where)
+
     def release(self, endpoint: Endpoint) -> None:
         """Delete its endpoint; gone already is fine. Raises ProviderError if it may still run."""
         if endpoint.resource_id is not None:
@@ -213,6 +217,8 @@ class TogetherRunner:
         options = {field: getattr(self.options, field) for field in sorted(asked_there)}
         if self.options.base_url:
             options["base_url"] = f"{self._service.address}/v1"
+        if self.options.prices and resource is None:
+            options["prices"] = dict(self.options.prices)
         return Endpoint(f"together/{name}", resource_id=resource, options=options, usd_per_hour=usd_per_hour)
 
     @functools.cached_property

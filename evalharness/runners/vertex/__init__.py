@@ -210,6 +210,10 @@ class VertexRunner:
             options["prices"] = dict(self.options.prices)
         return Endpoint(model.model, options=options)
 
+    def priced_as(self, base: str) -> str:
+        """The model whose price a model tuned from this base will have."""
+        return f"vertex/{base}"
+
     def release(self, endpoint: Endpoint) -> None:
         """Nothing runs, so nothing is released."""
 
