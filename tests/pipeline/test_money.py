@@ -15,6 +15,8 @@ from evalharness.errors import BudgetExceeded
 from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.locks import only_one
 from evalharness.store import Resource
+from evalharness.verdict import load
+from evalharness.verdict.costs import serving
 from tests.pipeline.conftest import SUITE, Workspace, rows
 
 HOSTED = ("{train: files}", "{train: files, params: {local: false}}")
@@ -218,3 +220,15 @@ def part_of(workspace: Workspace) -> str:
     run = workspace.store.latest_run()
     assert run is not None
     return workspace.store.run_arms(run.run_id)[0].dataset_id
+
+
+def test_a_verdict_finds_what_was_deployed_and_how_fast_it_was(workspace: Workspace) -> None:
+    workspace.suite(SUITE, HOSTED)
+    assert workspace.run().failures == {}
+    run = workspace.store.latest_run()
+    assert run is not None
+    found = serving(load(workspace.store, run.run_id, workspace.root), "tuned", 0.95).hosting
+    assert found is not None
+    assert found.usd_per_hour == 2.0
+    assert found.answers_per_hour is not None
+    assert found.answers_per_hour > 100
