@@ -37,7 +37,7 @@ _PER_TURN, _PER_CHAT = 32, 128
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class Origin:
     """Whose tokens are counted: a folder or hub id, and its revision; nothing of it is known for a service's own model."""
 
     name: str = ""
@@ -52,7 +52,7 @@ class Check:
     arms: list[str]
     prompt: Prompt | None
     shots: tuple[int, int]
-    base: Base
+    base: Origin
     limit: int
     reserve: int = 0
     examples: tuple[Sample, ...] = ()
@@ -179,7 +179,7 @@ def _trainings(loaded: LoadedSuite) -> list[Check]:
     found: dict[object, Check] = {}
     for label, chosen in loaded.runners.items():
         trainer, spec = loaded.trainers[label], loaded.suite.candidates[label]
-        base = Base(resolve(trainer.base, loaded.root), trainer.revision or getattr(chosen.options, "revision", None))
+        base = Origin(resolve(trainer.base, loaded.root), trainer.revision or getattr(chosen.options, "revision", None))
         limit = _train_limit(chosen.name, chosen.options, base)
         if limit is not None:
             shots = (spec.shots.n, spec.shots.seed)
@@ -188,7 +188,7 @@ def _trainings(loaded: LoadedSuite) -> list[Check]:
     return list(found.values())
 
 
-def _train_limit(runner: str, options: Any, base: Base) -> int | None:
+def _train_limit(runner: str, options: Any, base: Origin) -> int | None:
     """Tokens after which a training row is cut, dropped or refused; None where nobody knows."""
     if runner == "vertex":
         from evalharness.runners.vertex.rows import MAX_TOKENS
@@ -207,7 +207,7 @@ def _answers(loaded: LoadedSuite) -> list[Check]:
         if chosen is None or not chosen.instance.local:
             continue
         name = loaded.trainers[label].base if label in loaded.trainers else getattr(chosen.options, "name", "")
-        base = Base(resolve(name, loaded.root), getattr(chosen.options, "revision", None))
+        base = Origin(resolve(name, loaded.root), getattr(chosen.options, "revision", None))
         context, reserve = _context(base), loaded.suite.sampling_of(spec).max_tokens
         if context is not None:
             shots = (spec.shots.n, spec.shots.seed)
@@ -245,7 +245,7 @@ def _finding(check: Check, rows: int) -> Iterator[Finding]:
 
 
 @lru_cache(maxsize=8)
-def _tokenizer(base: Base) -> Any:
+def _tokenizer(base: Origin) -> Any:
     """The base's tokenizer with its chat template, or None where it is not on this machine. Nothing is fetched, no code of it run."""
     if not base.name or importlib.util.find_spec("transformers") is None:
         return None
@@ -258,7 +258,7 @@ def _tokenizer(base: Base) -> Any:
     return found if found.chat_template is not None else None
 
 
-def _context(base: Base) -> int | None:
+def _context(base: Origin) -> int | None:
     """Tokens of the base's context by its config, where that is on this machine."""
     path = Path(base.name) / "config.json"
     if not path.is_file():
