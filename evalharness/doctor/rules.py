@@ -15,6 +15,7 @@ from evalharness.doctor.same import SameInputs
 from evalharness.doctor.secrets import Private
 from evalharness.doctor.sizes import Sizes
 from evalharness.doctor.targets import Targets
+from evalharness.doctor.truncated import Truncated
 
-RULES: tuple[type[Rule], ...] = (Format, SameInputs, Sizes, Private, Targets, Mislabelled, Drift, Outliers)
+RULES: tuple[type[Rule], ...] = (Format, SameInputs, Sizes, Private, Targets, Mislabelled, Drift, Truncated, Outliers)
 IDS: tuple[str, ...] = tuple(rule_id for rule in RULES for rule_id in rule.ids)
