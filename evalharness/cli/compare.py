@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,8 +55,21 @@ def compare(
             typer.echo(f"  {visible(line['sentence'])}")
         if each["slices_left_out"]:
             typer.echo(f"  {each['slices_left_out']} smaller slices left out: {visible(each['metric'])} is worked out anew on every draw")
+    typer.echo(visible(_usage(found.evidence["usage"])))
     for flip in found.evidence["flips"]:
         typer.echo(_flip(flip))
+
+
+def _usage(usage: Mapping[str, Any]) -> str:
+    """Cost and time of each side: "Per 1,000 requests: tuned $0.40 (95% $0.38 to $0.42), …"."""
+    from evalharness.report import figures
+    from evalharness.report.model import Estimate
+
+    known = {label: each["serving"]["usd_per_1000"] for label, each in usage.items() if not each["serving"]["by_the_hour"]}
+    exact = {label: figures.price(Estimate(**found)) for label, found in known.items() if found is not None}
+    costs = ", ".join(f"{label} {exact.get(label) or figures.dollars(each['cost_usd_per_1000'])}" for label, each in usage.items())
+    times = ", ".join(f"{label} {figures.seconds(each['latency_p50_s'])}" for label, each in usage.items())
+    return f"Per 1,000 requests: {costs}. An answer takes (median): {times}."
 
 
 def _flip(flip: dict[str, Any]) -> str:

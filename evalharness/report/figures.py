@@ -32,6 +32,13 @@ def dollars(value: float | None) -> str:
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
 
 
+def price(found: Estimate | None) -> str:
+    """Dollars with the interval, where they vary: "$0.40 (95% $0.38 to $0.42)"."""
+    if found is None or found.low == found.high or found.low is None or found.high is None:
+        return dollars(found.value if found is not None else None)
+    return f"{dollars(found.value)} ({percent(found.level)} {dollars(found.low)} to {dollars(found.high)})"
+
+
 def count(value: int | None) -> str:
     """A whole number with thousands separators."""
     return UNKNOWN if value is None else f"{value:,}"
@@ -45,6 +52,24 @@ def short_count(value: int | None) -> str:
         if value < limit:
             return f"{value:,}" if scale == 1 else f"{value / scale:.3g}{letter}"
     return f"{value / 1e9:.3g}B"
+
+
+def hosting(row: Row) -> str:
+    """What an arm's deployment costs: "$2.00 an hour, idle or not"; "" where nothing has to stay open."""
+    usd = row.usage.usd_per_hour
+    return "" if usd is None else f"{dollars(usd)} an hour, idle or not"
+
+
+def prices(report: Report) -> list[tuple[str, str]]:
+    """Arm and price, of those whose price one number does not say: it varies from item to item, or goes by the hour."""
+    found = []
+    for row in report.rows:
+        each, hour = row.usage.cost_per_1000, hosting(row)
+        if hour:
+            found.append((row.arm, f"{price(each)}; {hour} ({each.method if each is not None else 'its pace is unknown'})"))
+        elif each is not None and each.low != each.high:
+            found.append((row.arm, price(each)))
+    return found
 
 
 def share(value: float | None) -> str:

@@ -114,7 +114,7 @@ def _outcome_line(row: Row, names: Sequence[str]) -> list[str]:
         figures.count(usage.prompt_tokens),
         figures.count(usage.completion_tokens),
         for_markdown(figures.dollars(usage.cost_usd)),
-        for_markdown(figures.dollars(usage.cost_usd_per_1000)),
+        for_markdown(figures.price(usage.cost_per_1000)) + (f", {hosting}" if (hosting := for_markdown(figures.hosting(row))) else ""),
         figures.seconds(usage.latency_p50_s),
         figures.seconds(usage.latency_p95_s),
         for_markdown(figures.training_line(row)),

@@ -50,6 +50,9 @@ class render:
                 yield from (Padding(plain(line, "dim"), (0, 0, 0, 2)) for line in people.told(metric))
                 yield ""
         yield _outcomes(report, width)
+        yield from _section(
+            "Cost per 1,000 requests", [plain(arm, "bold").append_text(plain(f": {said}")) for arm, said in figures.prices(report)]
+        )
         yield from _section("Training", [_training(row) for row in report.rows if row.training is not None and row.problem is None])
         yield from _section("Not scored", [_not_scored(row) for row in report.rows if row.problem is not None])
         yield from _section(f"Gate against {figures.gate_reference(report)}", _gate(report))

@@ -110,13 +110,25 @@ def _training(report: Report, row: Row) -> list[str]:
 
 
 def _serving(report: Report, row: Row, other: Row | None) -> list[str]:
-    mine = row.usage.cost_usd_per_1000
-    lines = [f"1,000 answers: {figures.dollars(mine)}" if mine is not None else "1,000 answers: price unknown"]
-    if other is not None and other.usage.cost_usd_per_1000 is not None:
-        lines[0] += f"; {other.arm} {figures.dollars(other.usage.cost_usd_per_1000)}"
-    lines[0] += "."
-    after = (report.decision or {}).get("evidence", {}).get("costs", {}).get(row.arm, {}).get("pays_back_after_requests")
-    return [*lines, f"The training pays back after {after:,} requests."] if after else lines
+    found = row.usage.cost_per_1000
+    line = f"1,000 answers: {figures.price(found)}" if found is not None else "1,000 answers: price unknown"
+    if other is not None and other.usage.cost_per_1000 is not None:
+        line += f"; {other.arm} {figures.price(other.usage.cost_per_1000)}"
+    lines = [f"{line}."]
+    if hosting := figures.hosting(row):
+        lines.append(f"Its deployment: {hosting}; counted here as {found.method if found is not None else 'unknown'}.")
+    return [*lines, *_pays_back((report.decision or {}).get("evidence", {}).get("costs", {}).get(row.arm, {}))]
+
+
+def _pays_back(costs: Mapping[str, Any]) -> list[str]:
+    """When the training has paid for itself, as the decision found it."""
+    after, day, end = (costs.get(name) for name in ("pays_back_after_requests", "pays_back_on", "base_model_ends"))
+    end = f" Its base model is switched off on {end}." if end else ""
+    if after:
+        return [f"The training pays back after {after:,} requests{f', on {day}' if day else ''}.{end}"]
+    if least := costs.get("cheaper_from_requests_per_month"):
+        return [f"Cheaper than now from {least:,} requests a month on.{end}"]
+    return [end.strip()] if end else []
 
 
 def _unit(report: Report, metric: str) -> Unit:
