@@ -112,14 +112,22 @@ Rows = Annotated[Source, BeforeValidator(_source, json_schema_input_type=str | t
 
 
 class Split(Spec):
-    """A split by content hash: a row keeps its side for ever, also when rows are added or reordered."""
+    """A split by content hash: a row keeps its side for ever, also when rows are added or reordered.
+
+    A row of train (or dev) that is near a held-out one is left out, unless data.leaks is allow.
+    """
 
     test: float = Field(gt=0, lt=1)
     """Share of rows that become the test split."""
     dev: float = Field(default=0.0, ge=0, lt=1)
     """Share of rows that become the dev split."""
     by: str | None = None
-    """Field whose equal values stay on one side; without it, equal normalised inputs do."""
+    """Field whose equal values stay on one side; `cluster` is what data.cluster names. Left out: data.cluster's field, else equal inputs
+    (up to case, punctuation and space)."""
+    stratify: str | None = None
+    """Field whose values are counted on each side, with a word where a value is missing or far from its share. It moves no row."""
+    near: float = Field(default=0.9, ge=0.7, le=1)
+    """Inputs with this share of their words in common (by edits of words) may not be on two sides; 1: equal inputs only."""
     seed: int = Field(default=0, ge=0)
     """Another seed is another split."""
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from evalharness.data.divide import divide, sentences
 from evalharness.data.files import Faults, Row, read_lines, read_rows
 from evalharness.data.leaks import find_leaks, input_key, refuse
 from evalharness.data.paths import display, resolve_all
-from evalharness.data.rows import Unfit, field_names, group_of, sample_of
-from evalharness.data.split import Side, choose, side
+from evalharness.data.rows import Unfit, field_names, sample_of
+from evalharness.data.split import SIDES, Side, choose
 from evalharness.errors import DataError, Problem
 from evalharness.records import Dataset, Sample
-from evalharness.spec import DataSpec, Split
+from evalharness.spec import DataSpec
 
-SIDES: tuple[Side, ...] = ("train", "dev", "test")
 Samples = dict[Side, list[Sample]]
 Files = Mapping[str, Mapping[str, tuple[Path, ...]]]
 """Split -> column -> files, as resolve_all gives them."""
@@ -54,10 +54,10 @@ def load(spec: DataSpec, root: Path, name: str = "", *, answered: bool = True) -
     held-out set, and inputs that are learned from and held out.
     """
     files = resolve_all(spec, root)
-    samples = _read(spec, files, answered)
-    _refuse_empty(samples, spec, files)
     notes: list[str] = []
-    dropped = _apply_leak_rule(samples, spec, files, notes)
+    samples, dropped = _read(spec, files, answered, notes)
+    _refuse_empty(samples, spec, files)
+    dropped += _apply_leak_rule(samples, spec, files, notes)
     chosen: dict[Side, tuple[Sample, ...]] = {each: _limited(samples[each], each, spec, notes) for each in SIDES}
     sets = {each: Dataset(name, each, chosen[each], _origin(files, each)) for each in SIDES}
     return Splits(sets["train"], sets["dev"], sets["test"], tuple(notes), tuple(dropped), _leaked(chosen, spec))
@@ -82,17 +82,17 @@ def _rows(columns: Mapping[str, tuple[Path, ...]], faults: Faults) -> Iterator[R
         yield from read_rows(path, faults)
 
 
-def _read(spec: DataSpec, files: Files, answered: bool) -> Samples:
+def _read(spec: DataSpec, files: Files, answered: bool, notes: list[str]) -> tuple[Samples, list[str]]:
     faults = Faults()
-    samples: Samples = {each: [] for each in SIDES}
     if spec.split is not None:
-        _read_and_split(spec, spec.split, files["file"], samples, faults)
+        samples, dropped = _read_and_split(spec, files["file"], faults, notes)
     else:
+        samples, dropped = {each: [] for each in SIDES}, []
         for each in SIDES:
             test = each == "test"
             samples[each] = [s for _, s in _samples(spec, files.get(each, {}), faults, strict=test, answered=answered or not test)]
     faults.check()
-    return samples
+    return samples, dropped
 
 
 def _samples(
@@ -110,11 +110,22 @@ def _samples(
         yield row, sample
 
 
-def _read_and_split(spec: DataSpec, split: Split, columns: Mapping[str, tuple[Path, ...]], samples: Samples, faults: Faults) -> None:
-    for row, sample in _samples(spec, columns, faults, strict=True):
-        group = input_key(sample) if split.by is None else group_of(row, spec, split.by, faults)
-        if group is not None:
-            samples[side(group, split)].append(sample)
+def _read_and_split(spec: DataSpec, columns: Mapping[str, tuple[Path, ...]], faults: Faults, notes: list[str]) -> tuple[Samples, list[str]]:
+    """The rows of each side, and where those are that were left out."""
+    kept: list[Sample] = []
+
+    def rows() -> Iterator[tuple[Row, Sample]]:
+        for row, sample in _samples(spec, columns, faults, strict=True):
+            kept.append(sample)
+            yield row, sample
+
+    made = divide(rows(), spec, faults)
+    notes += sentences(made, spec, lambda k: kept[k].source)
+    samples: Samples = {each: [] for each in SIDES}
+    for k, sample in enumerate(kept):
+        if k not in made.left_out:
+            samples[made.sides[k]].append(sample)
+    return samples, [kept[k].source for k in sorted(made.left_out)]
 
 
 def _refuse_empty(samples: Samples, spec: DataSpec, files: Files) -> None:

@@ -32,7 +32,7 @@ from evalharness.data.leaks import normal
 Longs = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 _BATCH = 1 << 18  # words that are worked on at a time
-_BINS = 1 << 22  # counters of word sequences; two that share a counter look more common than they are
+_BINS = 1 << 22  # most counters of word sequences; two that share a counter look more common than they are
 _ALL = 64  # texts with words in common that are all compared with each other
 _SOME = 8  # how many others each is compared with where there are more
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -176,11 +176,16 @@ def _sequences(kept: _Kept, begin: int, end: int, q: int) -> Longs:
 
 
 def _counts(kept: _Kept, q: int) -> npt.NDArray[np.uint32]:
-    counts = np.zeros(_BINS, np.uint32)
+    """How often the word sequences occur, by the last bits of their hashes."""
+    size = min(_BINS, 1 << int(kept.length.sum()).bit_length())
+    counts = np.zeros(size, np.uint32)
     for begin, end in kept.batches():
-        bins = (_sequences(kept, begin, end, q) & np.uint64(_BINS - 1)).astype(np.int64)
-        counts += np.bincount(bins, minlength=_BINS).astype(np.uint32)
+        counts += np.bincount(_bins(_sequences(kept, begin, end, q), size), minlength=size).astype(np.uint32)
     return counts
+
+
+def _bins(hashes: Longs, size: int) -> Ints:
+    return (hashes & np.uint64(size - 1)).astype(np.int64)
 
 
 def _chosen(kept: _Kept, about: _Length) -> tuple[Longs, Ints]:
@@ -189,7 +194,7 @@ def _chosen(kept: _Kept, about: _Length) -> tuple[Longs, Ints]:
     found: list[tuple[Longs, Ints]] = []
     for begin, end in kept.batches():
         hashes = _sequences(kept, begin, end, about.shared)
-        rarity = (counts[(hashes & np.uint64(_BINS - 1)).astype(np.int64)].astype(np.uint64) << np.uint64(32)) | (hashes >> np.uint64(32))
+        rarity = (counts[_bins(hashes, len(counts))].astype(np.uint64) << np.uint64(32)) | (hashes >> np.uint64(32))
         length = kept.length[begin:end]
         windows = about.window(length)
         text = np.repeat(np.arange(begin, end), length)

@@ -13,6 +13,7 @@ import json
 from typing import Any
 
 from evalharness.data.files import Faults, Row
+from evalharness.data.leaks import input_key
 from evalharness.records import Message, Sample
 from evalharness.spec import DataSpec
 
@@ -174,13 +175,27 @@ def _slice(row: Row, spec: DataSpec, name: str, *, strict: bool) -> str:
     return _any_text(_value(row, spec, name), name)
 
 
-def group_of(row: Row, spec: DataSpec, by: str, faults: Faults) -> str | None:
-    """The value that keeps rows on one side of a split, or None after a fault."""
+def split_group(row: Row, sample: Sample, spec: DataSpec, faults: Faults) -> str | None:
+    """What keeps rows on one side of a split: the field that `split.by` or `cluster` names, else the input. None after a fault."""
+    assert spec.split is not None  # `file` and `split` need each other
+    by = spec.split.by
+    field = (spec.cluster or by) if by in (None, "cluster") else by
+    if field is None:
+        return input_key(sample)
     try:
-        return _required(_value(row, spec, by), by)
+        return _required(_value(row, spec, field), field)
     except Unfit as unfit:
         faults.add(row.file, row.line, unfit.found, unfit.fix)
         return None
+
+
+def stratum_of(row: Row, spec: DataSpec, field: str, faults: Faults) -> str:
+    """The value that the row is counted under; empty after a fault."""
+    try:
+        return _any_text(_value(row, spec, field), field)
+    except Unfit as unfit:
+        faults.add(row.file, row.line, unfit.found, unfit.fix)
+        return ""
 
 
 def has_answer_name(name: str, spec: DataSpec) -> bool:

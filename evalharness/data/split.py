@@ -14,6 +14,7 @@ from evalharness.records import Sample
 from evalharness.spec import Split
 
 Side = Literal["train", "dev", "test"]
+SIDES: tuple[Side, ...] = ("train", "dev", "test")
 
 
 def rank(seed: int, text: str) -> float:

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from evalharness.data.files import Faults, Row, read_lines, read_rows
-from evalharness.data.leaks import input_key
 from evalharness.data.paths import display, resolve_all
-from evalharness.data.rows import group_of, sample_of
+from evalharness.data.rows import sample_of, split_group
 from evalharness.data.split import Side, side
 from evalharness.errors import ConfigError, Problem
 from evalharness.records import Sample
@@ -132,5 +131,5 @@ def _streamed(number: int, where: Side | Literal["logs"] | None, row: Row, spec:
 
 def _side_of(row: Row, sample: Sample, spec: DataSpec, caught: _Caught) -> Side | None:
     assert spec.split is not None  # `file` and `split` need each other
-    group = input_key(sample) if spec.split.by is None else group_of(row, spec, spec.split.by, caught)
+    group = split_group(row, sample, spec, caught)
     return None if group is None else side(group, spec.split)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evalharness.data.files import Faults, Row
-from evalharness.data.rows import field_names, group_of, has_answer_name, sample_of
+from evalharness.data.rows import field_names, has_answer_name, sample_of, split_group
 from evalharness.errors import DataError
 from evalharness.records import Message, Sample
 from evalharness.spec import DataSpec
@@ -141,9 +141,20 @@ def test_what_a_template_may_name() -> None:
     assert answers == {"target", "label", "completion"}
 
 
+def group(values: dict[str, Any], faults: Faults, by: str | None = None, **parts: Any) -> str | None:
+    where = DataSpec.model_validate({"file": "t.jsonl", "split": {"test": 0.5, "by": by}, **parts})
+    return split_group(Row(values, "t", 1), Sample.of([Message("user", "Q?")], ["a"]), where, faults)
+
+
 def test_the_group_of_a_split() -> None:
     faults = Faults()
-    assert group_of(Row({"input": "q", "user": 7}, "t", 1), spec(), "user", faults) == "7"
-    assert group_of(Row({"input": "q"}, "t", 2), spec(), "user", faults) is None
-    with pytest.raises(DataError, match="t:2: there is no 'user'"):
+    values = {"user": 7, "doc": "d"}
+    assert group(values, faults) == "q"
+    assert group(values, faults, "user") == "7"
+    assert group(values, faults, cluster="doc") == group(values, faults, "cluster", cluster="doc") == "d"
+    assert group(values, faults, "user", cluster="doc") == "7"
+    assert group(values, faults, "who", fields={"who": ["user"]}) == "7"
+    faults.check()
+    assert group({"input": "q"}, faults, "user") is None
+    with pytest.raises(DataError, match="t:1: there is no 'user'"):
         faults.check()
