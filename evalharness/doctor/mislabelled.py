@@ -25,6 +25,7 @@ from evalharness.data.leaks import normal
 from evalharness.doctor.findings import MOST_PLACES, BrokenRow, Case, Finding, Place, SeenRow
 from evalharness.doctor.secrets import excerpt
 from evalharness.doctor.targets import LabelTask
+from evalharness.doctor.wording import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +116,7 @@ def _finding(found: Suspects, rows: Sequence[tuple[int, str, str]], labels: Sequ
     part = "" if found.looked == total else f" of {found.looked:,} looked at"
     return Finding(
         RULE, "warning" if share >= 0.01 else "note", found.confident,
-        f"{found.confident:,} training rows{part} have a label that a classifier trained on the others finds unlikely ({share:.1%})",
+        f"{many(found.confident, 'training row')}{part} with a label that a classifier trained on the others finds unlikely ({share:.1%})",
         "Look at them, worst first; correct those that are wrong. Nothing is taken out by itself",
         worst, figures={"looked": found.looked, "share": share, "agreed": found.agreed},
     )  # fmt: skip

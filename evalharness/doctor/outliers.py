@@ -16,6 +16,7 @@ from typing import Any
 
 from evalharness.doctor.findings import MOST_PLACES, BrokenRow, Case, Finding, Place, SeenRow
 from evalharness.doctor.secrets import LOGS, excerpt
+from evalharness.doctor.wording import many
 
 FAR = 6.0
 """Robust z from which on a length is an outlier."""
@@ -148,7 +149,7 @@ class _Part:
         yield from self._boilerplate()
         if self.circling:
             yield Finding(
-                "outlier.repetition", "note", self.circling, f"{self.circling:,} {self.name}s say the same few words again and again",
+                "outlier.repetition", "note", self.circling, f"{many(self.circling, self.name, 'says', 'say')} the same words again and again",
                 "Look whether they were generated or cut badly", tuple(self.circles),
             )  # fmt: skip
 
@@ -163,7 +164,7 @@ class _Part:
         middle = sorted(self.lengths)[len(self.lengths) // 2]
         yield Finding(
             "outlier.length", "note", len(order),
-            f"{len(order):,} {self.name}s are far longer or shorter than the others ({middle:,} characters in the middle)",
+            f"{many(len(order), self.name, 'is', 'are')} far longer or shorter than the others (median: {middle:,} characters)",
             "Look whether they were joined, cut or pasted by accident",
             tuple(Place(texts[self.numbers[i]].source, excerpt(self._text(texts[self.numbers[i]]), 80), f"{self.lengths[i]:,} characters")
                   for i in worst),

@@ -22,11 +22,11 @@ _RULES: dict[Kind, str] = {
     "phone": "personal.phone",
 }
 _NAMES = {
-    "secret.key": "keys, tokens or passwords",
-    "personal.iban": "bank accounts (IBAN)",
-    "personal.card": "card numbers",
-    "personal.email": "e-mail addresses",
-    "personal.phone": "phone numbers",
+    "secret.key": ("key, token or password", "keys, tokens or passwords"),
+    "personal.iban": ("bank account (IBAN)", "bank accounts (IBAN)"),
+    "personal.card": ("card number", "card numbers"),
+    "personal.email": ("e-mail address", "e-mail addresses"),
+    "personal.phone": ("phone number", "phone numbers"),
 }
 LOGS: str = "logs"
 """The side of production inputs: they are looked at, and neither trained on nor asked about."""
@@ -146,7 +146,7 @@ def _finding(rule: str, parts: list[_Found], hosted: list[str], *, trains: bool)
         goes = "what is trained on them may learn them by heart"
     spoilt = "Make the keys invalid where they were issued, then clean" if rule == "secret.key" else "Clean"
     return Finding(
-        rule, severity, rows, f"{times:,} {_NAMES[rule]} ({where}); {goes}",
+        rule, severity, rows, f"{times:,} {_NAMES[rule][times > 1]} ({where}); {goes}",
         f"{spoilt} the rows: evalh check SUITE --redact OUT writes copies with placeholders",
         tuple(place for part in parts for place in part.places)[:MOST_PLACES],
         figures={"times": times, **{f"rows_{side}": count for side, count in sides.items()}, "looked": detectors()},

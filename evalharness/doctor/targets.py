@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from evalharness.data.leaks import normal
 from evalharness.doctor.findings import MOST_PLACES, BrokenRow, Case, Finding, Place, SeenRow
 from evalharness.doctor.secrets import LOGS, excerpt
+from evalharness.doctor.wording import many
 
 MOST_LABELS = 1000
 LONGEST_LABEL = 200
@@ -86,9 +87,9 @@ class Targets:
             rows = unseen.total()
             yield Finding(
                 "target.unseen", "warning", rows,
-                f"{_number(rows, 'test row')} of {_number(len(unseen), 'label')} that no training row has: no training can teach them",
+                f"{many(rows, 'test row')} of {many(len(unseen), 'label')} that no training row has: no training can teach them",
                 "Add training rows of these labels, or correct their spelling",
-                tuple(Place(self.task.first["test", label], _name(label, f"{_number(count, 'row')}"))
+                tuple(Place(self.task.first["test", label], _name(label, f"{many(count, 'row')}"))
                       for label, count in unseen.most_common(MOST_PLACES)),
                 figures={"labels": len(unseen), "share": rows / test.total()},
             )  # fmt: skip
@@ -133,7 +134,7 @@ class Targets:
             rare = [(label, labels[0]) for labels in twice.values() for label in labels[1:]]
             yield Finding(
                 "target.spelling", "warning", sum(counts[label] for label, _ in rare),
-                f"{_number(len(twice), 'label')} in more than one spelling: answers in the other one count as wrong",
+                f"{many(len(twice), 'label')} in more than one spelling: answers in the other one count as wrong",
                 "Write each label in one way",
                 tuple(Place(self._where(label), f"{label[:60]!r}", f"{usual[:60]!r} ({self._where(usual)})")
                       for label, usual in rare[:MOST_PLACES]),
@@ -157,10 +158,6 @@ def shift(train: Counter[str], test: Counter[str]) -> tuple[float, float]:
     draws = np.random.default_rng(0).multivariate_hypergeometric(pooled, m, size=_DRAWS, method="marginals")
     at_least = (((draws - expected) ** 2 / expected).sum(axis=1) >= ((b - expected) ** 2 / expected).sum() - 1e-9).sum()
     return float(np.abs(a / n - b / m).sum() / 2), float((1 + at_least) / (1 + _DRAWS))
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _name(label: str, figures: str) -> str:

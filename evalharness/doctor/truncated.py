@@ -25,6 +25,7 @@ from zlib import crc32
 from evalharness.bases import resolve
 from evalharness.doctor.findings import MOST_PLACES, BrokenRow, Case, Finding, Place, SeenRow, Severity
 from evalharness.doctor.secrets import excerpt
+from evalharness.doctor.wording import many
 from evalharness.errors import ConfigError
 from evalharness.prompts import Prompt, choose_examples, render, training_rows
 from evalharness.reading import LoadedSuite
@@ -230,14 +231,14 @@ def _finding(check: Check, rows: int) -> Iterator[Finding]:
     if check.side == "train":
         lost = check.counts["no_room"]
         severity: Severity = "error" if lost and not check.estimated else "warning"
-        whole = f"; {lost:,} of them lose the whole answer" if lost else ""
-        said = f"{about}{count:,} training rows of {arms} have more than {check.limit:,} tokens and lose part of their answer{whole}{how}"
+        whole = f"; the whole answer of {lost:,} of them" if lost else ""
+        said = f"{about}{many(count, 'training row')} of {arms} with more than {check.limit:,} tokens lose part of the answer{whole}{how}"
         fix = "Raise max_length if the base model's context allows, shorten the prompt, or take the rows out"
         yield Finding("truncated.train", severity, count, said, fix, places, figures=figures)
         return
-    none = f"; {check.counts['no_room']:,} of them fill the context alone and cannot be asked" if check.counts["no_room"] else ""
+    none = f"; {check.counts['no_room']:,} of them cannot be asked at all" if check.counts["no_room"] else ""
     said = (
-        f"{about}{count:,} test questions of {arms} and an answer of {check.reserve:,} tokens exceed the model's context of "
+        f"{about}{many(count, 'test question')} of {arms} with an answer of {check.reserve:,} tokens exceed the model's context of "
         f"{check.limit:,}{none}{how}"
     )
     fix = "Lower sampling.max_tokens, use fewer examples, or choose a model with a longer context"

@@ -76,7 +76,7 @@ def test_a_sample_tells_about_how_many_where_most_are_too_long(monkeypatch: pyte
     monkeypatch.setattr(truncated, "LONGEST", 100)
     monkeypatch.setattr(truncated, "SAMPLED", 200)
     (about,) = examine(Truncated(), seen, tuned(100))
-    assert about.found.startswith(f"about {about.count:,} training rows of t have more than 100 tokens")
+    assert about.found.startswith(f"about {about.count:,} training rows of t with more than 100 tokens lose part of the answer")
     assert abs(about.count - exact.count) < 60
     assert about.worst[:3] == exact.worst[:3]
 
@@ -108,7 +108,7 @@ def test_without_the_tokenizer_it_is_an_estimate() -> None:
     pairs = [*mails(10, 20), ("x" * 8000, "yes"), ("x" * 3600, "yes")]
     (finding,) = examine(Truncated(), rows("train", pairs), tuned(1000, base="someone/not-here", prompt=None))
     assert (finding.severity, finding.count, finding.figures["tokens_estimated"]) == ("warning", 1, 1)
-    assert finding.found.startswith("about 1 training rows of t have more than 1,000 tokens")
+    assert finding.found.startswith("about 1 training row of t with more than 1,000 tokens")
     assert "at 4 characters a token" in finding.found
 
 
