@@ -117,8 +117,9 @@ class Broken:
             if (found := self._kinds.get(rule)) is not None:
                 n = len(found.numbers)
                 fix = next((fix for fix, _ in found.fixes.most_common(1) if fix), usual)
+                numbers = tuple(found.numbers)
                 out = "; evalh check SUITE --fix OUT writes copies without them"
-                yield Finding(rule, "error", n, _said(n, what), fix + out, tuple(found.places), tuple(found.numbers))
+                yield Finding(rule, "error", n, _said(n, what), fix + out, tuple(found.places), numbers, about=numbers)
 
 
 def _said(n: int, what: str) -> str:

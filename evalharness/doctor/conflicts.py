@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from evalharness.doctor.drafts import Draft
-from evalharness.doctor.index import SIDES, Index, Rows, repeats
+from evalharness.doctor.findings import Severity
+from evalharness.doctor.index import SIDES, Index, Rows, has_labels, repeats
 
 IDS = ("conflict.same",)
 FIX = "Decide which answer is right; where several are, list them all as targets of one row. Nothing is taken out by itself"
@@ -23,14 +24,18 @@ def conflicts(index: Index) -> Iterator[Draft]:
     later, first = _otherwise(index, asked)
     if not len(later):
         return
-    inputs = len(np.unique(index.plain[later]))
     rows = np.flatnonzero(np.isin(index.plain, index.plain[later]) & (index.target != 0))
-    test = int(np.sum(index.side[rows] == SIDES.index("test")))
-    which = "1 input has" if inputs == 1 else f"{inputs:,} inputs have"
-    held = f"; {test:,} of them {'is' if test == 1 else 'are'} held out, where no model can be right on all" if test else ""
-    found = f"{which} different answers in {len(rows):,} rows{held}"
+    inputs, test = len(np.unique(index.plain[later])), int(np.sum(index.side[rows] == SIDES.index("test")))
+    found = f"{'1 input has' if inputs == 1 else f'{inputs:,} inputs have'} different answers in {len(rows):,} rows"
+    if not has_labels(index):
+        bad: Severity = "note"
+        found += "; open questions may well have several"
+    else:
+        bad = "warning"
+        found += f"; {test:,} of them {'is' if test == 1 else 'are'} held out, where no model can be right on all" if test else ""
     pairs = list(zip(index.number[later].tolist(), index.number[first].tolist(), strict=True))
-    yield Draft(IDS[0], "warning", len(rows), found, FIX, pairs, answers=True, figures={"inputs": inputs, "test_rows": test})
+    figures = {"inputs": inputs, "test_rows": test}
+    yield Draft(IDS[0], bad, len(rows), found, FIX, pairs, about=index.number[rows].tolist(), shown="answers", figures=figures)
 
 
 def _otherwise(index: Index, rows: Rows) -> tuple[Rows, Rows]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from evalharness.doctor.findings import MOST_PLACES, Case, Finding, Place, SeenRow, Severity
 from evalharness.doctor.secrets import excerpt
@@ -17,7 +18,9 @@ from evalharness.doctor.secrets import excerpt
 class Draft:
     """A finding before its rows are read. `pairs` are (row, the row it clashes with or None), worst first.
 
-    `answers` says that targets are shown beside the questions. `remove` are the rows that may be taken out.
+    `about` are all rows that it speaks of: the first ones of the pairs, unless given.
+
+    `shown` beside the question: its answer and the other row's, or both questions. `remove` are the rows that may be taken out.
     """
 
     rule: str
@@ -27,7 +30,8 @@ class Draft:
     fix: str
     pairs: Sequence[tuple[int, int | None]] = ()
     remove: Sequence[int] = ()
-    answers: bool = False
+    about: Sequence[int] | None = None
+    shown: Literal["question", "answers", "both"] = "question"
     allowed: str | None = None
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
 
@@ -39,17 +43,19 @@ def placed(drafts: Iterable[Draft], case: Case) -> Iterator[Finding]:
     rows = {row.number: row for row in case.read(numbers)} if numbers else {}
     for draft in made:
         worst = tuple(_place(rows[a], rows.get(-1 if b is None else b), draft) for a, b in draft.pairs[:MOST_PLACES] if a in rows)
+        about = tuple(sorted({number for number, _ in draft.pairs}) if draft.about is None else draft.about)
         yield Finding(
-            draft.rule, draft.severity, draft.count, draft.found, draft.fix, worst, tuple(draft.remove), draft.allowed, draft.figures
+            draft.rule, draft.severity, draft.count, draft.found, draft.fix, worst, tuple(draft.remove), draft.allowed, draft.figures, about
         )
 
 
 def _place(row: SeenRow, other: SeenRow | None, draft: Draft) -> Place:
-    shown = excerpt(row.sample.input)
-    if not draft.answers:
-        return Place(row.sample.source, shown, other.sample.source if other else "")
-    there = f" (there: {_answer(other)})" if other else ""
-    return Place(row.sample.source, f"{shown} → {_answer(row)}{there}", other.sample.source if other else "")
+    shown, there = excerpt(row.sample.input), other.sample.source if other else ""
+    if draft.shown == "both" and other is not None:
+        return Place(row.sample.source, f"{shown} ↔ {excerpt(other.sample.input)}", there)
+    if draft.shown == "answers":
+        shown += f" → {_answer(row)}" + (f" (there: {_answer(other)})" if other is not None else "")
+    return Place(row.sample.source, shown, there)
 
 
 def _answer(row: SeenRow) -> str:

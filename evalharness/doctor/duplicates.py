@@ -16,9 +16,9 @@ from evalharness.doctor.index import Index, Rows, on, repeats
 
 IDS = ("duplicate.exact", "duplicate.normalised")
 _HARM: dict[Side, str] = {
-    "train": "training sees them more often than the others",
-    "dev": "they count more than once when the best candidate is picked",
-    "test": "they count more than once, and intervals come out too narrow",
+    "train": "what is repeated weighs more in training",
+    "dev": "what is repeated counts more than once when the best candidate is picked",
+    "test": "what is repeated counts more than once, and intervals come out too narrow",
 }
 _FIX = "Keep the first of each: evalh check SUITE --fix OUT writes copies without the others"
 

@@ -67,6 +67,8 @@ class Place:
 class Finding:
     """What one rule found. `rows` are the numbers of the rows that `--fix` would take out (none: nothing can be taken out by itself).
 
+    `about` are the numbers of all rows that it speaks of, where the rule knows them; they are true for the files of this moment.
+
     `allowed` is the reason the suite gives for leaving it so; an allowed error no longer refuses. `figures` are numbers for reports.
     """
 
@@ -79,6 +81,7 @@ class Finding:
     rows: Sequence[int] = ()
     allowed: str | None = None
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
+    about: Sequence[int] = ()
 
     @property
     def refuses(self) -> bool:

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import input_key, normal
+from evalharness.data.leaks import normal
 from evalharness.doctor.findings import SeenRow, Side
 from evalharness.records import Sample
 
 SIDES: tuple[Side, ...] = ("train", "dev", "test", "logs")
 HEAD = 4
 """Words by which inputs are looked up in a prompt's text; shorter inputs stand in too many texts by chance."""
+_LABELS = 0.1
 Marks = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.intp]
 
@@ -56,9 +57,9 @@ class Index:
     def __len__(self) -> int:
         return len(self._number)
 
-    def add(self, row: SeenRow) -> None:
-        """Keep the row's hashes."""
-        sample, key = row.sample, input_key(row.sample)
+    def add(self, row: SeenRow, key: str) -> None:
+        """Keep the row's hashes; `key` is its `input_key`."""
+        sample = row.sample
         self._number.append(row.number)
         self._side.append(SIDES.index(row.side))
         self._exact.append(mark(exact_key(sample)))
@@ -106,6 +107,12 @@ class Index:
     def group(self) -> Marks:
         """The cluster; 0 for none."""
         return np.asarray(self._group, np.uint64)
+
+
+def has_labels(index: Index) -> bool:
+    """Whether answers are labels: at most a tenth as many different ones as rows."""
+    answered = index.target[index.target != 0]
+    return len(answered) > 0 and len(np.unique(answered)) <= _LABELS * len(answered)
 
 
 def on(index: Index, side: Side) -> Rows:

@@ -1,37 +1,65 @@
-"""Equal inputs: repeated within a side, leaked from one side to another or into a prompt, answered in different ways.
+"""Inputs compared with each other: repeated within a side, leaked from one side to another or into a prompt, answered differently.
 
->>> SameInputs().ids[:2]
-('duplicate.exact', 'duplicate.normalised')
+>>> Inputs().ids[:2]
+('leak.exact', 'leak.normalised')
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
 
-from evalharness.doctor import conflicts, duplicates, leaks, prompted
+from evalharness.data.leaks import input_key
+from evalharness.data.near import near_pairs
+from evalharness.doctor import conflicts, duplicates, leaks, near, prompted
 from evalharness.doctor.drafts import placed
 from evalharness.doctor.findings import BrokenRow, Case, Finding, SeenRow
 from evalharness.doctor.index import Index
+from evalharness.doctor.near import NEAR, Near
+
+_IN_MEMORY = 1 << 22
 
 
-class SameInputs:
-    """Compares hashes of all rows, so that one pass and some bytes a row are enough for all of it."""
+class Inputs:
+    """Keeps hashes of every row, and its normalised input in a temporary file, from which near ones are found at the end."""
 
-    ids: tuple[str, ...] = (*duplicates.IDS, *leaks.IDS, *prompted.IDS, *conflicts.IDS)
+    ids: tuple[str, ...] = (*leaks.IDS, *prompted.IDS, *duplicates.IDS, "duplicate.near", *conflicts.IDS, "conflict.near")
     cheap = True
 
     def __init__(self) -> None:
         self._index = Index()
+        self._texts = SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="evalh-check-")  # noqa: SIM115  # closed by findings
 
     def see(self, row: SeenRow) -> None:
         if row.side != "logs":
-            self._index.add(row)
+            key = input_key(row.sample)
+            self._index.add(row, key)
+            self._texts.write(_line(key))
 
     def broken(self, row: BrokenRow) -> None:
         """What is no sample has no input."""
 
     def findings(self, case: Case) -> Iterator[Finding]:
-        index = self._index
-        drafts = [*leaks.leaks(index, case.loaded), *duplicates.duplicates(index), *conflicts.conflicts(index)]
+        index, loaded = self._index, case.loaded
+        with self._texts:
+            lines = list(dict.fromkeys(line for prompt, _ in prompted.prompts_of(loaded).values() for line in prompted.lines(prompt)))
+            self._texts.writelines(map(_line, lines))
+            self._texts.seek(0)
+            found = Near.of(index, near_pairs(map(_text, self._texts), NEAR), lines)
+        drafts = [
+            *leaks.leaks(index, found, loaded),
+            *duplicates.duplicates(index),
+            *near.duplicates(index, found),
+            *conflicts.conflicts(index),
+            *near.conflicts(index, found),
+        ]
         yield from placed(drafts, case)
-        yield from prompted.in_prompts(index, case)
+        yield from prompted.in_prompts(index, found.lines, case)
+
+
+def _line(text: str) -> bytes:
+    return " ".join(text.splitlines()).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogatepass")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +15,18 @@ from evalharness.data.split import rank
 from evalharness.doctor.drafts import Draft
 from evalharness.doctor.findings import Severity, Side
 from evalharness.doctor.index import SIDES, Index, Rows, on, shared
+from evalharness.doctor.near import Near
 from evalharness.reading import LoadedSuite
 from evalharness.spec import DataSpec
 
-IDS = ("leak.exact", "leak.normalised", "leak.group", "leak.shots")
+IDS = ("leak.exact", "leak.normalised", "leak.near", "leak.shots", "leak.group")
 PAIRS: tuple[tuple[Side, Side], ...] = (("train", "test"), ("dev", "test"), ("train", "dev"))
 ALLOWED = "data.leaks is allow"
-_SAMENESS = {"leak.exact": "letter by letter", "leak.normalised": "up to case, punctuation and space"}
+_SAMENESS = {
+    "leak.exact": "letter by letter",
+    "leak.normalised": "up to case, punctuation and space",
+    "leak.near": "with at most a tenth of its words changed",
+}
 
 
 def severity(held_out: Side, rule: DataSpec) -> tuple[Severity, str | None]:
@@ -34,9 +38,8 @@ def severity(held_out: Side, rule: DataSpec) -> tuple[Severity, str | None]:
     return "error", None
 
 
-def leaks(index: Index, loaded: LoadedSuite) -> Iterator[Draft]:
-    """Equal inputs on two sides, the few-shot examples among them, and clusters on two sides."""
-    leaked: list[Rows] = []
+def leaks(index: Index, near: Near, loaded: LoadedSuite) -> Iterator[Draft]:
+    """Equal and near inputs on two sides, the few-shot examples among them, and clusters on two sides."""
     for learned, held_out in PAIRS:
         rows, others = on(index, learned), on(index, held_out)
         exact, exact_other = shared(index.exact, rows, others)
@@ -44,10 +47,9 @@ def leaks(index: Index, loaded: LoadedSuite) -> Iterator[Draft]:
         more = ~np.isin(plain, exact)
         yield from _equal(index, "leak.exact", learned, held_out, exact, exact_other, loaded)
         yield from _equal(index, "leak.normalised", learned, held_out, plain[more], plain_other[more], loaded)
-        if learned == "train":
-            leaked.append(plain)
+        yield from _near(index, learned, held_out, *near.rows(rows, others, index), loaded)
         yield from _groups(index, learned, held_out)
-    yield from _shots(index, np.unique(np.concatenate(leaked)), loaded)
+    yield from _shots(index, near, loaded)
 
 
 def _equal(index: Index, rule: str, learned: Side, held_out: Side, rows: Rows, others: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
@@ -65,6 +67,20 @@ def _equal(index: Index, rule: str, learned: Side, held_out: Side, rows: Rows, o
         fix = f"Take them out of {learned}: set leaks: drop_train, or evalh check SUITE --fix OUT writes copies without them"
     pairs = list(zip(numbers, index.number[others].tolist(), strict=True))
     yield Draft(rule, bad, len(rows), found, fix, pairs, numbers, allowed=allowed, figures={"inputs": n})
+
+
+def _near(index: Index, learned: Side, held_out: Side, rows: Rows, others: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
+    """Loading looks for equal inputs only: near ones stay in train whatever the suite's leak rule."""
+    if not len(rows):
+        return
+    n, numbers = len(np.unique(index.plain[others])), index.number[rows].tolist()
+    which = f"{len(rows):,} {learned} {'row has' if len(rows) == 1 else 'rows have'} the input of a {held_out} row {_SAMENESS['leak.near']}"
+    found = f"{which} ({n:,} {'input' if n == 1 else 'different inputs'}): close to learning the answers by heart"
+    fix = f"evalh check SUITE --fix OUT writes copies of {learned} without them; or allow it: data.allow: {{leak.near: why they are fine}}"
+    pairs = list(zip(numbers, index.number[others].tolist(), strict=True))
+    bad: Severity = "error" if held_out == "test" else "warning"
+    allowed = ALLOWED if loaded.suite.data.leaks == "allow" else None
+    yield Draft("leak.near", bad, len(rows), found, fix, pairs, numbers, allowed=allowed, figures={"inputs": n}, shown="both")
 
 
 def _groups(index: Index, learned: Side, held_out: Side) -> Iterator[Draft]:
@@ -106,20 +122,16 @@ def shown(index: Index, shots: tuple[int, int], spec: DataSpec, dropped: Rows) -
     return [ids[key] for key in ranked[:n]]
 
 
-def _shots(index: Index, leaked: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
+def _shots(index: Index, near: Near, loaded: LoadedSuite) -> Iterator[Draft]:
     spec = loaded.suite.data
     held = np.flatnonzero((index.side == SIDES.index("test")) | (index.side == SIDES.index("dev")))
+    leaked, _ = shared(index.plain, on(index, "train"), held)
     for shots, labels in arms_with_shots(loaded).items():
-        positions = np.asarray(shown(index, shots, spec, leaked), np.intp)
-        rows, others = shared(index.plain, positions, held)
-        if len(rows):
-            yield Draft("leak.shots", "error", len(rows), **_words(index, rows, others, labels))
-
-
-def _words(index: Index, rows: Rows, others: Rows, labels: list[str]) -> dict[str, Any]:
-    which = f"{len(rows):,} few-shot {'example' if len(rows) == 1 else 'examples'} of {', '.join(labels)}"
-    return {
-        "found": f"{which} {'is' if len(rows) == 1 else 'are'} also held out: the prompt gives the answer away",
-        "fix": "Take the rows out of train (leaks: drop_train does), or choose others: shots: {n: N, seed: SEED}",
-        "pairs": list(zip(index.number[rows].tolist(), index.number[others].tolist(), strict=True)),
-    }
+        positions = np.sort(np.asarray(shown(index, shots, spec, leaked), np.intp))
+        pairs = [*zip(*shared(index.plain, positions, held), strict=True), *zip(*near.rows(positions, held, index), strict=True)]
+        if pairs:
+            n, numbers = len(pairs), [(int(index.number[row]), int(index.number[other])) for row, other in pairs]
+            which = f"{n:,} few-shot {'example' if n == 1 else 'examples'} of {', '.join(labels)} {'is' if n == 1 else 'are'}"
+            found = f"{which} also held out, or nearly: the prompt gives the answer away"
+            fix = "Take the rows out of train, or choose others: shots: {n: N, seed: SEED}"
+            yield Draft("leak.shots", "error", n, found, fix, numbers)

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from evalharness.data.leaks import input_key, normal
 from evalharness.doctor.findings import MOST_PLACES, Case, Finding, Place, SeenRow, Severity
@@ -41,46 +42,72 @@ def lines(prompt: Prompt) -> list[str]:
     return [line for line in found if line.strip()]
 
 
-def in_prompts(index: Index, case: Case) -> Iterator[Finding]:
-    """One finding a prompt that holds inputs of test or dev; an error if one is of test."""
+def in_prompts(index: Index, near: Sequence[tuple[int, str]], case: Case) -> Iterator[Finding]:
+    """One finding a prompt that holds inputs of test or dev; an error if one is of test.
+
+    `near` are rows (by position) and the lines of prompts that differ from them in few words.
+    """
     for prompt, labels in prompts_of(case.loaded).values():
-        rows = list(_held(prompt, index, case))
+        texts = set(lines(prompt))
+        found = dict.fromkeys(_held(prompt, index), "")
+        for position, text in near:
+            if text in texts:
+                found |= {number: text for number in _like(index, position) if number not in found}
+        rows = [(row, found[row.number]) for row in case.read(found) if found[row.number] or _whole(prompt, row)]
         if rows:
             yield _finding(prompt, labels, rows)
 
 
-def _held(prompt: Prompt, index: Index, case: Case) -> Iterator[SeenRow]:
-    """Held-out rows whose whole input stands in the prompt, between other words or as a line.
-
-    An input that is also an answer ("Pending transfer?" beside the label pending_transfer) is no sign: prompts list labels.
-    """
-    text = normal(prompt.text)
-    words = text.split()
-    heads = {mark(" ".join(words[k : k + HEAD])) for k in range(len(words) - HEAD + 1)}
-    alone = {mark(line) for line in map(normal, lines(prompt)) if len(line.split()) >= _FEWEST_WORDS}
+def _held_out(index: Index) -> npt.NDArray[np.bool_]:
+    """Held-out rows. One whose input is also an answer ("Pending transfer?" beside the label pending_transfer) tells nothing."""
     held = (index.side == SIDES.index("test")) | (index.side == SIDES.index("dev"))
-    known = np.asarray(sorted(heads), np.uint64), np.asarray(sorted(alone), np.uint64)
-    near = held & (np.isin(index.head, known[0]) | np.isin(index.plain, known[1])) & ~np.isin(index.plain, index.target)
-    for row in case.read(index.number[near].tolist()):
-        key = " ".join(input_key(row.sample).split())
-        if mark(input_key(row.sample)) in alone or f" {key} " in f" {text} ":
-            yield row
+    told: npt.NDArray[np.bool_] = held & ~np.isin(index.plain, index.target)
+    return told
 
 
-def _finding(prompt: Prompt, labels: list[str], rows: list[SeenRow]) -> Finding:
+def _held(prompt: Prompt, index: Index) -> list[int]:
+    """Numbers of held-out rows that begin like something in the prompt, or are a line of it."""
+    words = normal(prompt.text).split()
+    heads = {mark(" ".join(words[k : k + HEAD])) for k in range(len(words) - HEAD + 1)}
+    like = np.isin(index.head, np.asarray(sorted(heads), np.uint64)) | np.isin(index.plain, np.asarray(sorted(_alone(prompt)), np.uint64))
+    found: list[int] = index.number[_held_out(index) & like].tolist()
+    return found
+
+
+def _alone(prompt: Prompt) -> set[int]:
+    return {mark(line) for line in map(normal, lines(prompt)) if len(line.split()) >= _FEWEST_WORDS}
+
+
+def _whole(prompt: Prompt, row: SeenRow) -> bool:
+    """Whether the row's whole input stands in the prompt, between other words or as a line."""
+    key = input_key(row.sample)
+    return mark(key) in _alone(prompt) or f" {' '.join(key.split())} " in f" {normal(prompt.text)} "
+
+
+def _like(index: Index, position: int) -> list[int]:
+    found: list[int] = index.number[_held_out(index) & (index.plain == index.plain[position])].tolist()
+    return found
+
+
+def _finding(prompt: Prompt, labels: list[str], rows: list[tuple[SeenRow, str]]) -> Finding:
     where = prompt.source or f"the prompt of {labels[0]}"
-    tests = sum(row.side == "test" for row in rows)
+    tests = sum(row.side == "test" for row, _ in rows)
     bad: Severity = "error" if tests else "warning"
     side = "test" if tests == len(rows) else "dev" if not tests else "held-out"
-    found = f"{where} ({', '.join(labels)}) holds the input of {len(rows):,} {side} {'row' if len(rows) == 1 else 'rows'}"
+    few = sum(bool(text) for _, text in rows)
+    changed = f" ({few:,} of them with few words changed)" if few else ""
+    found = f"{where} ({', '.join(labels)}) holds the input of {len(rows):,} {side} {'row' if len(rows) == 1 else 'rows'}{changed}"
     fix = "Take them out of the prompt, or out of the held-out rows"
-    rows.sort(key=lambda row: row.side != "test")
-    worst = tuple(Place(row.sample.source, excerpt(row.sample.input), _line(prompt, row, where)) for row in rows[:MOST_PLACES])
+    rows.sort(key=lambda each: each[0].side != "test")
+    worst = tuple(
+        Place(row.sample.source, excerpt(row.sample.input), _line(prompt, text or row.sample.input, where))
+        for row, text in rows[:MOST_PLACES]
+    )
     return Finding("leak.prompt", bad, len(rows), f"{found}: the prompt may give answers away", fix, worst)
 
 
-def _line(prompt: Prompt, row: SeenRow, where: str) -> str:
-    """The prompt's line where the input stands, as far as it stands in one."""
-    key = normal(row.sample.input)
+def _line(prompt: Prompt, text: str, where: str) -> str:
+    """The prompt's line where the text stands, as far as it stands in one."""
+    key = normal(text)
     at = next((k for k, line in enumerate(prompt.text.splitlines(), 1) if key in normal(line)), None)
     return where if at is None else f"{where}:{at}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from evalharness.doctor.drift import Drift
 from evalharness.doctor.findings import Rule
 from evalharness.doctor.format import Format
-from evalharness.doctor.inputs import SameInputs
+from evalharness.doctor.inputs import Inputs
 from evalharness.doctor.mislabelled import Mislabelled
 from evalharness.doctor.outliers import Outliers
 from evalharness.doctor.secrets import Private
@@ -17,5 +17,5 @@ from evalharness.doctor.sizes import Sizes
 from evalharness.doctor.targets import Targets
 from evalharness.doctor.truncated import Truncated
 
-RULES: tuple[type[Rule], ...] = (Format, SameInputs, Private, Targets, Sizes, Mislabelled, Drift, Truncated, Outliers)
+RULES: tuple[type[Rule], ...] = (Format, Inputs, Private, Targets, Sizes, Mislabelled, Drift, Truncated, Outliers)
 IDS: tuple[str, ...] = tuple(rule_id for rule in RULES for rule_id in rule.ids)

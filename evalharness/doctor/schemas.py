@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from evalharness.data.files import Row
 from evalharness.data.rows import field_names
 from evalharness.doctor.drafts import Draft
-from evalharness.doctor.findings import MOST_PLACES, SeenRow, Side
+from evalharness.doctor.findings import SeenRow, Side
 from evalharness.prompts import Prompt, variables
 from evalharness.reading import LoadedSuite
 from evalharness.spec import DataSpec
@@ -27,7 +28,7 @@ Shape = tuple[str, ...]
 @dataclass
 class _Shape:
     count: int = 0
-    rows: list[int] = field(default_factory=list)
+    rows: array[int] = field(default_factory=lambda: array("Q"))
 
 
 @dataclass
@@ -44,8 +45,7 @@ class Schemas:
             return
         shape = self._shapes.setdefault(key, _Shape())
         shape.count += 1
-        if len(shape.rows) < MOST_PLACES:
-            shape.rows.append(row.number)
+        shape.rows.append(row.number)
 
     def drafts(self, loaded: LoadedSuite) -> Iterator[Draft]:
         """What was found."""
@@ -63,7 +63,7 @@ class Schemas:
             odd = [found for shape, found in shapes if _kind(shape, spec) != usual]
             n = sum(found.count for found in odd)
             words = ", ".join(f"{count:,} {name}" for name, count in kinds.most_common())
-            rows = sorted(row for found in odd for row in found.rows)[:MOST_PLACES]
+            rows = sorted(row for found in odd for row in found.rows)
             yield Draft(
                 "format.mixed", "warning", n, f"{file} mixes kinds of rows: {words}", "Write one kind a file", [(r, None) for r in rows]
             )
@@ -90,7 +90,7 @@ class Schemas:
             for name, all_of in sorted(lacking.items()):
                 where = prompt.source or "the prompt"
                 words = f"{all_of.count:,} rows have no {name!r}, which {where} ({', '.join(labels)}) names: a run stops there"
-                rows = [(row, None) for row in sorted(all_of.rows)[:MOST_PLACES]]
+                rows = [(row, None) for row in sorted(all_of.rows)]
                 yield Draft("format.field", "error", all_of.count, words, f"Fill the column {name!r} in every row", rows)
 
 
@@ -115,6 +115,6 @@ def _other_columns(file: str, shapes: list[tuple[Shape, _Shape]]) -> Iterator[Dr
         return
     differ = Counter({name: sum(counts[c] for c in odd if (name in c) != (name in usual)) for c in odd for name in c ^ usual})
     words = ", ".join(f"{name!r} {'missing' if name in usual else 'added'} in {count:,}" for name, count in differ.most_common(5))
-    rows = sorted(row for shape, found in shapes if frozenset(map(str, shape)) in odd for row in found.rows)[:MOST_PLACES]
+    rows = sorted(row for shape, found in shapes if frozenset(map(str, shape)) in odd for row in found.rows)
     found_words = f"{n:,} {'row' if n == 1 else 'rows'} of {file} have other columns than most: {words}"
     yield Draft("format.columns", "note", n, found_words, "Give all rows of a file the same columns", [(row, None) for row in rows])

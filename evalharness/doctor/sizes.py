@@ -67,7 +67,8 @@ class Sizes:
             return
         asked = suite.gate is not None and any(rule.every_slice or rule.slice for rule in suite.gate.rules)
         shown = ", ".join(f"{name}={value or '(empty)'} ({count:,})" for count, name, value in few[:10])
-        found = f"{len(few):,} of {len(self._slices):,} slices have fewer than {FEWEST_IN_SLICE} test rows: {shown}"
+        have = "slice has" if len(few) == 1 else "slices have"
+        found = f"{len(few):,} {have} fewer than {FEWEST_IN_SLICE} of the test rows: {shown}"
         fix = "Gather more rows of them; until then their scores and gate rules say little"
         yield Finding("size.slice", "warning" if asked else "note", len(few), found + (", ..." if len(few) > 10 else ""), fix)
 

@@ -6,18 +6,21 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evalharness.doctor.drafts import Draft
-from evalharness.doctor.findings import MOST_PLACES, SeenRow, Side
+from evalharness.doctor.findings import SeenRow, Side
 from evalharness.doctor.index import mark
 from evalharness.records import Message
 
 IDS = ("format.turns", "format.system")
 _USUAL = 0.5
 """Share of rows with one and the same system prompt from which on other ones look like a mistake."""
+_MOST_SYSTEMS = 1000
+"""Beyond so many different ones on a side, each row has its own and nothing is inconsistent."""
 
 
 def out_of_turn(messages: Sequence[Message], *, answered: bool) -> str:
@@ -37,23 +40,21 @@ class Turns:
     """Counts rows out of turn, and system prompts by their hash."""
 
     _wrong: Counter[str] = field(default_factory=Counter)
-    _rows: list[int] = field(default_factory=list)
+    _rows: array[int] = field(default_factory=lambda: array("Q"))
     _systems: dict[Side, Counter[int]] = field(default_factory=dict)
-    _examples: dict[tuple[Side, int], list[int]] = field(default_factory=dict)
+    _numbers: dict[tuple[Side, int], array[int]] = field(default_factory=dict)
 
     def see(self, row: SeenRow) -> None:
         """One row; what has no system turn counts as system 0."""
         messages = row.sample.messages
         if len(messages) > 1 and (wrong := out_of_turn(messages, answered=bool(row.sample.targets))):
             self._wrong[wrong.partition(" (")[0]] += 1
-            if len(self._rows) < MOST_PLACES:
-                self._rows.append(row.number)
+            self._rows.append(row.number)
         system = mark(messages[0].content) if messages[0].role == "system" else 0
         counts = self._systems.setdefault(row.side, Counter())
         counts[system] += 1
-        rows = self._examples.setdefault((row.side, system), []) if len(counts) <= 1000 else []
-        if len(rows) < MOST_PLACES:
-            rows.append(row.number)
+        if len(counts) <= _MOST_SYSTEMS:
+            self._numbers.setdefault((row.side, system), array("Q")).append(row.number)
 
     def drafts(self) -> Iterator[Draft]:
         """What was found."""
@@ -75,16 +76,16 @@ class Turns:
             few, many = (0, "have a system prompt") if without <= total - without else (None, "have none")
             n = min(without, total - without)
             what = "no system prompt" if few == 0 else "a system prompt"
-            rows = [row for system in counts if (system == 0) == (few == 0) for row in self._examples.get((side, system), [])]
+            rows = [row for system in counts if (system == 0) == (few == 0) for row in self._numbers.get((side, system), [])]
             found = f"{n:,} of {total:,} {side} rows have {what}, the others {many}: the model learns two ways to be asked"
             yield self._draft(n, found, "Give every row the same one, or none; an arm's own prompt replaces it", rows)
         others = total - without - most
         if usual and others and most > _USUAL * (total - without):
-            rows = [row for system in counts if system not in (0, usual) for row in self._examples.get((side, system), [])]
+            rows = [row for system in counts if system not in (0, usual) for row in self._numbers.get((side, system), [])]
             kinds = len([system for system in counts if system not in (0, usual)])
             found = f"{others:,} of {total:,} {side} rows have another system prompt than most ({kinds:,} different)"
             yield self._draft(others, found, "Use one text, unless the difference is meant", rows)
 
     @staticmethod
     def _draft(count: int, found: str, fix: str, rows: list[int]) -> Draft:
-        return Draft("format.system", "warning", count, found, fix, [(row, None) for row in sorted(rows)[:MOST_PLACES]])
+        return Draft("format.system", "warning", count, found, fix, [(row, None) for row in sorted(rows)])

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import evalharness.report.doctor.as_json as as_json
+import evalharness.report.doctor.markdown as markdown
+import evalharness.report.doctor.page as page
+import evalharness.report.doctor.terminal as terminal
 from evalharness.doctor.examine import Examination
-from evalharness.report.doctor import as_json, markdown, page, terminal
 
 FILES: Mapping[str, Callable[[Examination], str]] = {"md": markdown.text, "json": as_json.text, "html": page.text}
 """Format -> what writes it; `terminal.render` gives rich's renderable."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import evalharness.report.doctor.words as words
 from evalharness.doctor.examine import Examination
 from evalharness.doctor.findings import Finding
-from evalharness.report.doctor import words
 from evalharness.report.text import for_markdown
 
 _MARKS = {"error": "❌", "warning": "⚠️", "note": "ℹ️", "allowed": "☑️"}

@@ -11,8 +11,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import evalharness.report.doctor.words as words
 from evalharness.doctor.examine import Examination
-from evalharness.report.doctor import words
 from evalharness.report.text import visible
 
 if TYPE_CHECKING:

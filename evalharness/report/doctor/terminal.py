@@ -12,9 +12,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
+import evalharness.report.doctor.words as words
 from evalharness.doctor.examine import Examination
 from evalharness.doctor.findings import Finding
-from evalharness.report.doctor import words
 from evalharness.report.text import plain, shortened
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan", "allowed": "dim"}
