@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,9 @@ from evalharness.records import Score
 from evalharness.verdict import gate
 from evalharness.verdict.view import load
 from tests import tiny
+from tests.emulators.core import KEY
 from tests.emulators.judge import Faults, JudgeService, Script
+from tests.emulators.vertex import VertexEmulator
 from tests.pipeline.conftest import Workspace
 
 JUDGE = (
@@ -396,3 +399,29 @@ def test_pairs_have_verdicts_like_any_metric(court: Court) -> None:
     view = load(court.store, run.run_id, court.root)
     assert view.missing("tuned", "judge") == 1.0
     assert gate(view).outcome == "INVALID"
+
+
+@pytest.mark.parametrize("provider", ["openai", "vllm", "ollama"])
+def test_every_server_of_chats_can_judge(court: Court, provider: str) -> None:
+    model = f"{{{provider}: {{name: m, base_url: '{court.service.url}'}}}}"
+    court.suite(SUITE.replace("METRICS", f"[exact_match, {{judge: {{model: {model}, rubric: 'Right?', scale: pass_fail}}}}]"))
+    assert court.run().state == "succeeded"
+    assert court.values("tuned") == [1.0] * N
+    (body, *_) = court.script.bodies
+    assert body["response_format"]["json_schema"]["strict"] is True
+    assert (body["temperature"], body["seed"]) == (0.0, 0)
+
+
+def test_gemini_can_judge(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verdict(contents: list[Any], model: str) -> str:
+        return json.dumps({"reason": "It says so.", "score": "pass" if "q=1.0" in str(contents) else "fail"})
+
+    with VertexEmulator(answer=verdict) as service:
+        monkeypatch.setenv("GEMINI_API_KEY", KEY)
+        judge = f"{{judge: {{model: {{gemini: {{name: gemini-x, base_url: '{service.url}'}}}}, rubric: 'Right?', scale: pass_fail}}}}"
+        court.suite(SUITE.replace("METRICS", f"[exact_match, {judge}]"))
+        assert court.run().state == "succeeded"
+        assert (court.values("base"), court.values("tuned")) == ([0.0] * N, [1.0] * N)
+        config = service.called("gemini")[0].body["generationConfig"]
+    assert config["responseJsonSchema"]["required"] == ["reason", "score"]
+    assert config["temperature"] == 0.0
