@@ -148,10 +148,9 @@ class _Part:
         yield from self._language()
         yield from self._boilerplate()
         if self.circling:
-            yield Finding(
-                "outlier.repetition", "note", self.circling, f"{many(self.circling, self.name, 'says', 'say')} the same words again and again",
-                "Look whether they were generated or cut badly", tuple(self.circles),
-            )  # fmt: skip
+            said = f"{many(self.circling, self.name, 'says', 'say')} the same words again and again"
+            fix = "Look whether they were generated or cut badly"
+            yield Finding("outlier.repetition", "note", self.circling, said, fix, tuple(self.circles))
 
     def _length(self, case: Case) -> Iterator[Finding]:
         z = robust_z(self.lengths)

@@ -35,7 +35,7 @@ class Hit:
 
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:.*?-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|(?:(?:\s|\\[nr])*[A-Za-z0-9+/=]{16,})*)",
+    r"(?:.{0,10000}?-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|(?:(?:\s|\\[nr])*[A-Za-z0-9+/=]{16,})*)",
     re.DOTALL,
 )
 _KEY = re.compile(
@@ -100,6 +100,8 @@ _CALL = re.compile(
 """What stands before a number that is dialled: then any run of digits counts."""
 _LONG = 16
 """Characters of the shortest word that may be a key."""
+_LONGEST = 2048
+"""Characters of a word that plug-ins look at: an image in base64 is no key."""
 _LONG_WORD = re.compile(rf"\S{{{_LONG},}}")
 _UUID = re.compile(r"\W*[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\W*")
 _PLUGINS = {
@@ -140,9 +142,12 @@ def iban(text: str) -> bool:
 
 
 def _apart(hits: list[Hit]) -> list[Hit]:
+    """The hits without those that overlap one of an earlier kind, or a longer one of the same."""
+    taken = bytearray(max(hit.end for hit in hits))
     kept: list[Hit] = []
     for hit in sorted(hits, key=lambda h: (KINDS.index(h.kind), h.start - h.end)):
-        if all(hit.end <= other.start or other.end <= hit.start for other in kept):
+        if 1 not in taken[hit.start : hit.end]:
+            taken[hit.start : hit.end] = b"\x01" * (hit.end - hit.start)
             kept.append(hit)
     return sorted(kept, key=lambda h: h.start)
 
@@ -178,7 +183,7 @@ def _by_plugins(text: str) -> Iterator[Hit]:
         if not _mixed(word[0]) or _UUID.fullmatch(word[0]):
             continue
         begin = max(text.rfind("\n", 0, word.start()) + 1, word.start() - 40)
-        window = text[begin : word.end()]
+        window = text[begin : min(word.end(), word.start() + _LONGEST)]
         for plugin in plugins:
             for secret in plugin.analyze_string(window):
                 at = text.find(secret, begin) if secret else -1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -115,3 +116,18 @@ def test_real_texts_raise_no_false_alarm() -> None:
     assert [redact(text)[0] for text in news if find(text)] == [
         "Jeder, der Informationen zu dem Fall hat, wird gebeten das Hinweistelefon des SFPD unter der Nummer <PHONE> anzurufen."
     ]
+
+
+@pytest.mark.parametrize(
+    "part", ["1-", "a@", "ab@cd.com ", "4111111111111111 ", "-----BEGIN PRIVATE KEY-----\n", "password: ", "+1", "GB29 ", "aB3/", "eyJaaaaaaaaaaa."]
+)  # fmt: skip
+def test_hostile_texts_take_no_more_than_their_length(part: str) -> None:
+    """Twice the text may take three times as long, not four: the clock is rough, so only what takes long at all is looked at."""
+
+    def seconds(n: int) -> float:
+        began = time.process_time()
+        find(part * (n // len(part)))
+        return time.process_time() - began
+
+    long = seconds(100_000)
+    assert long < 0.3 or long < 3 * seconds(50_000)
