@@ -163,9 +163,9 @@ class DataSpec(Spec):
     test: Rows | None = None
     """Held-out rows: every arm is scored on these."""
     file: Rows | None = None
-    """One set of rows that `split` divides; instead of train, dev and test."""
+    """One set of rows that `split` divides; not read where test (train, dev) files are named."""
     split: Split | None = None
-    """How `file` is divided."""
+    """How `file` is divided; `evalh split` writes the files."""
     fields: dict[str, Names] = Field(default_factory=dict)
     """What evalh calls a field -> the column's name in the files, e.g. {input: text, target: label}."""
     cluster: str | None = None
@@ -185,9 +185,14 @@ class DataSpec(Spec):
             raise wrong("'file' and 'split' need each other", "Write {file: all.jsonl, split: {test: 0.2}}, or test, train and dev files")
         if self.file is None and self.test is None:
             raise wrong("no held-out rows", "Add test: a file, or file: and split:")
-        if self.file is not None and (self.train or self.dev or self.test):
-            raise wrong("'file' beside train, dev or test", "Use one of the two ways")
+        if self.file is not None and self.test is None and (self.train or self.dev):
+            raise wrong("'file' beside train or dev", "Name the test file, too (then file and split are not read), or none of them")
         return self
+
+    @property
+    def divides(self) -> bool:
+        """Whether rows come from `file` by `split`; test files that are named win."""
+        return self.split is not None and self.test is None
 
 
 class SamplingSpec(Spec):

@@ -12,7 +12,23 @@ from collections.abc import Sequence
 
 import typer
 
-from evalharness.cli import check, cleanup, compare, decide, gate, init, label, listing, pin, plan, report, score, sql, train_and_score
+from evalharness.cli import (
+    check,
+    cleanup,
+    compare,
+    decide,
+    gate,
+    init,
+    label,
+    listing,
+    pin,
+    plan,
+    report,
+    score,
+    split,
+    sql,
+    train_and_score,
+)
 from evalharness.errors import EvalhError
 
 app = typer.Typer(
@@ -24,6 +40,7 @@ app = typer.Typer(
 )
 app.command("init")(init.init)
 app.command("check")(check.check)
+app.command("split")(split.split)
 app.command("plan")(plan.plan)
 app.command("train-and-score")(train_and_score.train_and_score)
 app.command("score")(score.score)

@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from evalharness.data.divide import divide, sentences
-from evalharness.data.files import Faults, Row, read_lines, read_rows
+from evalharness.data.files import Faults, Row
 from evalharness.data.leaks import find_leaks, input_key, refuse
 from evalharness.data.paths import display, resolve_all
-from evalharness.data.rows import Unfit, field_names, sample_of
+from evalharness.data.rows import Unfit, field_names
+from evalharness.data.samples import read_samples, rows_of
 from evalharness.data.split import SIDES, Side, choose
 from evalharness.errors import DataError, Problem
 from evalharness.records import Dataset, Sample
@@ -54,7 +54,7 @@ def load(spec: DataSpec, root: Path, name: str = "", *, answered: bool = True) -
     held-out set, and inputs that are learned from and held out.
     """
     files = resolve_all(spec, root)
-    notes: list[str] = []
+    notes = ["data.file is not read: test files are named"] if spec.file is not None and not spec.divides else []
     samples, dropped = _read(spec, files, answered, notes)
     _refuse_empty(samples, spec, files)
     dropped += _apply_leak_rule(samples, spec, files, notes)
@@ -67,7 +67,7 @@ def template_fields(spec: DataSpec, root: Path) -> frozenset[str]:
     """What a prompt may name, by the first 100 held-out rows. Raises as `load` does where those cannot be read."""
     files = resolve_all(spec, root)
     faults = Faults()
-    rows = list(islice(_rows(files.get("test") or files["file"], faults), 100))
+    rows = list(islice(rows_of(files.get("test") or files["file"], faults), 100))
     faults.check()
     try:
         return frozenset({"input"}).union(*(field_names(row, spec) for row in rows))
@@ -75,39 +75,17 @@ def template_fields(spec: DataSpec, root: Path) -> frozenset[str]:
         raise DataError([Problem(rows[0].file, "", unfit.found, unfit.fix)]) from None
 
 
-def _rows(columns: Mapping[str, tuple[Path, ...]], faults: Faults) -> Iterator[Row]:
-    if "" not in columns:
-        yield from read_lines(columns, faults)
-    for path in columns.get("", ()):
-        yield from read_rows(path, faults)
-
-
 def _read(spec: DataSpec, files: Files, answered: bool, notes: list[str]) -> tuple[Samples, list[str]]:
     faults = Faults()
-    if spec.split is not None:
+    if spec.divides:
         samples, dropped = _read_and_split(spec, files["file"], faults, notes)
     else:
         samples, dropped = {each: [] for each in SIDES}, []
         for each in SIDES:
             test = each == "test"
-            samples[each] = [s for _, s in _samples(spec, files.get(each, {}), faults, strict=test, answered=answered or not test)]
+            samples[each] = [s for _, s in read_samples(spec, files.get(each, {}), faults, strict=test, answered=answered or not test)]
     faults.check()
     return samples, dropped
-
-
-def _samples(
-    spec: DataSpec, columns: Mapping[str, tuple[Path, ...]], faults: Faults, *, strict: bool, answered: bool = True
-) -> Iterator[tuple[Row, Sample]]:
-    """Rows and their samples; exact repeats are numbered, so that every sample has its own id."""
-    seen: Counter[str] = Counter()
-    for row in _rows(columns, faults) if columns else ():
-        sample = sample_of(row, spec, faults, strict=strict, answered=answered)
-        if sample is None:
-            continue
-        again, seen[sample.id] = seen[sample.id], seen[sample.id] + 1
-        if again:
-            sample = sample_of(row, spec, faults, strict=strict, occurrence=again, answered=answered) or sample
-        yield row, sample
 
 
 def _read_and_split(spec: DataSpec, columns: Mapping[str, tuple[Path, ...]], faults: Faults, notes: list[str]) -> tuple[Samples, list[str]]:
@@ -115,7 +93,7 @@ def _read_and_split(spec: DataSpec, columns: Mapping[str, tuple[Path, ...]], fau
     kept: list[Sample] = []
 
     def rows() -> Iterator[tuple[Row, Sample]]:
-        for row, sample in _samples(spec, columns, faults, strict=True):
+        for row, sample in read_samples(spec, columns, faults, strict=True):
             kept.append(sample)
             yield row, sample
 
@@ -133,7 +111,7 @@ def _refuse_empty(samples: Samples, spec: DataSpec, files: Files) -> None:
     for each in SIDES:
         wanted = each == "test" or getattr(spec, each) is not None
         if wanted and not samples[each]:
-            fix = "Add rows" if spec.split is None else "Add rows, or raise split.test"
+            fix = "Add rows" if not spec.divides else "Add rows, or raise split.test"
             problems.append(Problem(_origin(files, each), f"data.{each}", "no rows", fix))
     if problems:
         raise DataError(problems)

@@ -55,8 +55,8 @@ def format_of(path: Path) -> str:
 
 
 def sources(spec: DataSpec) -> Iterator[tuple[str, Source]]:
-    """(key, source) of every set of rows that the suite names."""
-    for key in ("train", "dev", "test", "file"):
+    """(key, source) of every set of rows that the suite reads: `file`, unless test files are named."""
+    for key in ("file",) if spec.divides else ("train", "dev", "test"):
         source: Source | None = getattr(spec, key)
         if source is not None:
             yield key, source

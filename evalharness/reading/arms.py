@@ -74,7 +74,7 @@ class Arms:
     def __init__(self, raw: Mapping[str, Any], data: DataSpec | None, fields: frozenset[str] | None, at: At) -> None:
         self.raw, self.data, self.fields, self.at = raw, data, fields, at
         self.found = Found()
-        self._trainable = data is None or data.train is not None or data.file is not None or not is_whole(data, raw.get("data"))
+        self._trainable = data is None or data.train is not None or data.divides or not is_whole(data, raw.get("data"))
         self._prompts: dict[str, Prompt | None] = {}
         self._trainers: dict[Path, Trainer | None] = {}
 
