@@ -243,7 +243,7 @@ async def _generate(work: _Work, model: Model, asks: Sequence[Ask]) -> None:
             work.emit(Event("generate", label, kind="warning", text=reason))
         for label, failed in tally.labels.items():
             if failed and failed == sum(len(ask.dataset) * ask.repeats for ask in asks if ask.label == label):
-                work.failures[label] = "every answer failed; `evalh report` shows the first errors"
+                work.failures[label] = f"every answer failed, the first with: {tally.why[label]}"
 
 
 async def _score(work: _Work, asks: Sequence[Ask]) -> None:
@@ -291,6 +291,7 @@ def _begin(plan: Plan, store: Store, run_id: str, findings: Sequence[Finding]) -
     for split in (splits.test, splits.dev):
         if len(split):
             store.put_dataset(split)
+    store.put_train_rows(run_id, [sample.id for sample in splits.train.samples])
     store.put_metrics(run_id, [_metric_row(label, metric) for label, metric in loaded.metrics.items()])
     if findings or splits.leaked:
         store.put_findings(run_id, rows_of(findings), splits.leaked)

@@ -93,11 +93,14 @@ class Tally:
     """Label -> answers that failed now."""
     stopped: dict[str, str] = field(default_factory=dict)
     """Label -> why not all of it was asked."""
+    why: dict[str, str] = field(default_factory=dict)
+    """Label -> the first failure's reason."""
 
     def __add__(self, other: Tally) -> Tally:
         labels, stopped = {**self.labels, **other.labels}, {**self.stopped, **other.stopped}
         return Tally(
-            self.asked + other.asked, self.kept + other.kept, self.failed + other.failed, self.scored + other.scored, labels, stopped
+            self.asked + other.asked, self.kept + other.kept, self.failed + other.failed, self.scored + other.scored, labels, stopped,
+            {**other.why, **self.why},
         )  # fmt: skip
 
 
@@ -215,6 +218,8 @@ def _take(reply: Reply, ask: Ask, sample: Sample, repeat: int, desk: Desk, tally
         desk.writer.put(score)
         tally.scored += 1
     tally.failed += reply.error is not None
+    if reply.error is not None:
+        tally.why.setdefault(ask.label, " ".join(reply.error.split())[:300])
     tally.labels[ask.label] = tally.labels.get(ask.label, 0) + (reply.error is not None)
 
 
