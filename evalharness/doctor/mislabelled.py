@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FOLDS = 5
-MOST_ROWS = 50_000
+MOST_ROWS = 30_000
 _MOST_CHARACTERS = 2000
-_WORK = 2e8
-"""Labels times non-zero entries: about a minute of one core. More rows than that are thinned out by hash."""
+_WORK = 1e8
+"""Labels times non-zero entries: about half a minute of one core. More rows than that are thinned out by hash."""
 _FEWEST = 5
 """Rows of a label that can be judged."""
 _SURE = 0.8
