@@ -36,9 +36,11 @@ class Screen:
 
     def ask(self, shown: Shown, session: Session) -> None:
         """One text, or pair of texts, with what was asked."""
+        self.console.print()
         self.console.print(Rule(self._progress(session), align="left", style="dim"))
         if self.console.is_terminal:
             self.console.print(ProgressBar(session.total, session.labelled, width=min(60, self.console.width)))
+            self.console.print()  # a progress bar ends no line
         self._block("Question", shown.question, "bold")
         if shown.targets:
             self._block("Accepted", "\n".join(shown.targets), "bold green")

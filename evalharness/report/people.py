@@ -35,7 +35,7 @@ def opinions(judging: Mapping[str, Any] | None) -> list[str]:
     for arm, each in judging["arms"].items():
         found += [*_order_and_length(arm, each), *_panel(arm, each, unit), *_trouble(arm, each)]
     if judging["panel_alpha"] is not None:
-        found.append(f"the judges with each other: alpha {judging['panel_alpha']:.2f}")
+        found.append(f"the judges with each other: alpha {_decimal(judging['panel_alpha'])}")
     if judging["cost_usd"]:
         found.append(f"judging cost {figures.dollars(judging['cost_usd'])}")
     return found
@@ -58,7 +58,11 @@ def _arms(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _coefficients(each: Mapping[str, Any]) -> str:
     named = [(name, each[name]) for name in ("kappa", "alpha")]
-    return ", ".join(f"{name} {value:.2f}" if value is not None else f"{name} undefined" for name, value in named)
+    return ", ".join(f"{name} {_decimal(value)}" for name, value in named)
+
+
+def _decimal(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def _rate(name: str, rate: Mapping[str, Any] | None) -> str:

@@ -139,6 +139,8 @@ def _pairs(view: View, stats: Floats, seats: int) -> dict[str, Any]:
     alone = seats == 1 and stats.shape[1] == 1 and view.clusters is None
     if not len(rows):
         return dict.fromkeys(_PAIR_KEYS)
+    if not rows[:, [_MINE, _OTHER]].any():  # a rehearsal's opinions know no lengths
+        return dict.fromkeys(_PAIR_KEYS)
     fair = length_controlled(rows[:, 0], rows[:, _MINE], rows[:, _OTHER], clusters=None if alone else groups, level=level)
     return {
         "flip_rate": _flip_rate(rows, None if alone else groups, level),

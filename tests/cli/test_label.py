@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -250,6 +251,8 @@ def test_pairs_at_a_terminal(tmp_path: Path) -> None:
     store = stored(Trial(seed=2, n=40), tmp_path, PairJudge())
     with at_terminal(tmp_path, *PAIRS_OPTIONS, "--n", "3") as terminal:
         shown = terminal.until("[3] tie")
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.splitlines()]
+        assert {"Question", "First answer", "Second answer"} <= set(lines), "each title begins a line of its own"
         assert "First answer" in shown
         assert "Second answer" in shown
         for _ in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from evalharness.cli import app
+from evalharness.pipeline import execute, make_plan
+from evalharness.reading import load_suite
 from evalharness.report import FILES, Items, Report, of_view, terminal
 from evalharness.stats import length_controlled, wilson
-from evalharness.verdict import View, compare, decide, gate, load
+from evalharness.verdict import View, compare, compare_past, decide, find, gate, load
 from evalharness.verdict.judging import reasons
 from tests.emulators.judge import Faults, JudgeService
 from tests.pipeline.test_judging import SUITE, Court, _doubles
@@ -161,3 +164,41 @@ def test_reasons_are_read_back(court: Court) -> None:
     assert first.startswith("openai/gpt-x, this one shown first: ")
     assert second.startswith("openai/gpt-x, this one shown second: ")
     assert "says so." in first
+
+
+def test_a_rehearsal_claims_nothing_of_its_judge(court: Court) -> None:
+    court.use(PAIRS, more=GATE)
+    plan = make_plan(load_suite(court.root / "suites" / "toy.yaml"), court.store, court.root / "results", rehearse=True)
+    asyncio.run(execute(plan, court.store, court.events.append))
+    report = of_view(view_of(court))
+    assert head(report, "pairs").judging["arms"]["tuned"]["length_controlled"] is None
+    assert all(shown(report, Items.of(view_of(court))).values())
+
+
+def test_several_answers_to_an_item_are_one_unit(court: Court) -> None:
+    rows = [{"input": f"question {i}", "output": f"item {i} q=0.6 try {k}" + " more" * (i % 4)} for i in range(N) for k in range(2)]
+    court.write("data/tuned.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    court.write("data/base.jsonl", "".join(json.dumps({**row, "output": f"item {i // 2} q=0.4"}) + "\n" for i, row in enumerate(rows)))
+    court.use(PAIRS, more="repeats: 2\n" + GATE)
+    court.run()
+    view = view_of(court)
+    facts = compare(view, "tuned").evidence["metrics"][1]["judging"]["arms"]["tuned"]
+    assert facts["flip_rate"]["n"] == 2 * N
+    assert facts["flip_rate"]["method"] == "t", "two answers to one item are not two independent coins"
+    stats = view.stats("tuned", "pairs").reshape(2 * N, 5)
+    apart = length_controlled(stats[:, 0], stats[:, 3], stats[:, 4])
+    assert facts["length_controlled"]["value"] == pytest.approx(apart.estimate)
+    assert facts["length_controlled"]["high"] - facts["length_controlled"]["low"] != pytest.approx(apart.high - apart.low)
+    assert shown(of_view(view))["json"]
+
+
+def test_another_run_s_arm_is_compared_with_its_order_and_length(court: Court) -> None:
+    court.use(PAIRS)
+    court.run()
+    court.answers("tuned", [f"item {i} q=0.9" for i in range(N)])
+    court.run()
+    view = view_of(court)
+    found = compare_past(view, "tuned", find(view, "last"))
+    facts = found.evidence["metrics"][1]["judging"]["arms"]
+    assert len(facts) == 2
+    assert all(each["flip_rate"]["n"] == N for each in facts.values())
