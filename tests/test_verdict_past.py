@@ -168,13 +168,41 @@ def test_a_prompt_that_caught_up_is_returned_to(tmp_path: Path) -> None:
 
 
 def test_a_better_candidate_replaces_the_deployed_arm(tmp_path: Path) -> None:
-    made = Made(n=150).arm("few-shot", right=0.3).arm("old", "candidate", right=0.4, training=trained("t1", rows=100))
-    newer = replace(trained("t2", rows=150), data_id="more data")
-    made.arm("new", "candidate", right=0.95, training=newer)
+    made = Made(n=150).arm("few-shot", right=0.3).arm("old", "candidate", right=0.4, training=trained("t1"))
+    made.arm("new", "candidate", right=0.95, training=trained("t2"))
     found = decide_deployed(load(*made.store(tmp_path)), "old")
     assert (found.outcome, found.evidence["chosen"]) == ("RETRAIN", "new")
-    rows = reasons(found)["new_rows"]
-    assert (rows["holds"], rows["evidence"]["rows_then"], rows["evidence"]["rows_now"]) == (True, 100, 150)
+
+
+@pytest.mark.parametrize(("relabelled", "added", "holds"), [(0, 0, False), (0, 9, False), (0, 10, True), (10, 0, True), (5, 5, True)])
+def test_labelled_rows_that_came_since_the_training_are_counted(tmp_path: Path, relabelled: int, added: int, holds: bool) -> None:
+    """The arm was trained in the first run on 100 rows; the second run has rows more, or rows with another label."""
+    old = [f"row {i}" for i in range(100)]
+    training = replace(trained("t"), run_id=FIRST)
+    run(tmp_path, FIRST, 0.9, training=training).put_train_rows(FIRST, old)
+    store = run(tmp_path, SECOND, 0.9, training=training)
+    assert reasons(decide_deployed(load(store, SECOND), "tuned"))["new_rows"]["holds"] is None, "this run's rows are not known"
+    store.put_train_rows(SECOND, [*old[relabelled:], *(f"relabelled {i}" for i in range(relabelled)), *(f"new {i}" for i in range(added))])
+    found = reasons(decide_deployed(load(store, SECOND), "tuned"))["new_rows"]
+    assert found["holds"] is holds
+    assert found["evidence"] == {
+        "trained_in_run": FIRST, "rows_then": 100, "rows_now": 100 + added, "rows_new": relabelled + added, "rows_gone": relabelled,
+        "wanted_share": 0.1,
+    }  # fmt: skip
+
+
+def test_new_rows_alone_ask_for_retraining_an_arm_of_a_pinned_run(tmp_path: Path) -> None:
+    """After rows were added the candidate has no model yet: the arm in use is the pinned run's."""
+    run(tmp_path, FIRST, 0.9, training=replace(trained("t"), run_id=FIRST)).put_train_rows(FIRST, ["a", "b"])
+    made = Made(n=120, run=SECOND, slices=True).arm("few-shot", right=0.4)
+    store, _ = made.arm("tuned", "candidate", missing=range(120), version=1, error="it is not trained yet").store(tmp_path)
+    store.put_train_rows(SECOND, ["a", "b", "c"])
+    store.pin("made", "production", FIRST)
+    view = load(store, SECOND)
+    assert "tuned@pin:NAME" in decide_deployed(view, "tuned").sentence
+    found = decide_deployed(view, "tuned@pin:production")
+    assert (found.outcome, reasons(found)["new_rows"]["evidence"]["rows_new"]) == ("RETRAIN", 1)
+    assert "was trained on 2 rows; 1 labelled row came since (+50%)." in found.sentence
 
 
 def test_a_shutdown_within_the_lead_time_asks_for_retraining_unless_there_is_no_budget(tmp_path: Path) -> None:

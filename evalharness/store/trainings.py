@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
+from evalharness.ids import digest
 from evalharness.records import Point, TrainedModel
 from evalharness.store.database import Database
 from evalharness.store.rows import Resource, Training, utc_now
@@ -25,7 +26,7 @@ _RESOURCE = (
 
 
 class Trainings(Database):
-    """The tables `trainings`, `training_points` and `resources`."""
+    """The tables `trainings`, `training_points` and `resources`, and the rows that runs can train on."""
 
     def put_training(self, training: Training) -> None:
         """Store a training, or replace what was known of it."""
@@ -41,6 +42,20 @@ class Trainings(Database):
         with self.reading() as con:
             row = con.execute(f"SELECT {_TRAINING} FROM trainings WHERE training_id = ?", [training_id]).fetchone()
         return _training(row) if row else None
+
+    def put_train_rows(self, run_id: str, sample_ids: Sequence[str]) -> None:
+        """Store which labelled rows a run can train on; a set that is known is not stored again."""
+        ids = sorted(set(sample_ids))
+        with self.writing() as con:
+            con.execute("INSERT OR IGNORE INTO row_sets (rows_id, sample_ids) VALUES (?, ?)", [digest(ids), ids])
+            con.execute("INSERT OR REPLACE INTO run_rows (run_id, rows_id) VALUES (?, ?)", [run_id, digest(ids)])
+
+    def train_rows(self, run_id: str) -> frozenset[str] | None:
+        """The ids of the labelled rows that the run could train on; None if nobody stored them."""
+        with self.reading() as con:
+            sql = "SELECT sample_ids FROM run_rows JOIN row_sets USING (rows_id) WHERE run_id = ?"
+            row = con.execute(sql, [run_id]).fetchone()
+        return frozenset(row[0]) if row else None
 
     def usual_seconds(self, runner: str, base: str) -> float | None:
         """Median seconds of the finished trainings of this base by this runner; None if there is none."""

@@ -91,11 +91,6 @@ class _Case:
     def unit(self) -> Unit:
         return Unit.of(self.view.measure(self.spec.metric).row.range)
 
-    def fact(self, name: str) -> Any:
-        """A fact of its training, if it was trained here."""
-        training = self.arm.training
-        return training.model.facts.get(name) if training is not None and training.model is not None else None
-
 
 def decide_deployed(
     view: View,
@@ -122,7 +117,8 @@ def decide_deployed(
     day = today or datetime.datetime.now(datetime.UTC).date()
     case = _Case(view, label, name, spec, confidence_of(view, confidence), day, lead_days, shutdown)
     if (problem := case.arm.problem) is not None:
-        return _verdict(case, "INVALID", [f"No decision: {label} cannot be judged: {problem}."], [])
+        earlier = "" if where else f" What runs in production may be an arm of an earlier run: {name}@last, {name}@pin:NAME."
+        return _verdict(case, "INVALID", [f"No decision: {label} cannot be judged: {problem}.{earlier}"], [])
     reasons = [_score_drop(case), _new_rows(case), _shutdown(case), _better(case), _rival(case), _budget(case)]
     outcome, first, chosen = _outcome(case, {reason.code: reason for reason in reasons})
     return _verdict(case, outcome, [first, *(reason.sentence for reason in reasons)], reasons, chosen)
@@ -223,17 +219,17 @@ def apart(one: Interval, other: Interval) -> Interval:
 
 
 def _new_rows(case: _Case) -> Reason:
-    """More labelled rows, as trainings of this run on other data know them."""
-    mine, training = case.fact("rows"), case.arm.training
-    others = [each.training for each in case.view.contenders if each.training is not None and each.label != case.label]
-    newer = [each for each in others if training is not None and each.data_id != training.data_id and each.model is not None]
-    rows = [each.model.facts.get("rows") for each in newer if each.model is not None]
-    now = max((row for row in rows if isinstance(row, int)), default=None)
-    if not isinstance(mine, int) or now is None:
-        return Reason("new_rows", None, f"How many labelled rows there are since {case.label} was trained is unknown.", {"rows_then": mine})
-    share = (now - mine) / max(1, mine)
-    text = f"{case.label} was trained on {several(mine, 'row')}; there are {now:,} now ({share:+.0%})."
-    return Reason("new_rows", share >= MORE_ROWS, text, {"rows_then": mine, "rows_now": now, "wanted_share": MORE_ROWS})
+    """Labelled rows of this run that those of the run that trained the arm did not have; a row with another label is another row."""
+    training, store = case.arm.training, case.view.store
+    then = store.train_rows(training.run_id) if training is not None and training.run_id is not None else None
+    now = store.train_rows(case.view.run.run_id)
+    if then is None or now is None:
+        return Reason("new_rows", None, f"How many labelled rows there are since {case.label} was trained is unknown.")
+    new = len(now - then)
+    share = new / max(1, len(then))
+    text = f"{case.label} was trained on {several(len(then), 'row')}; {several(new, 'labelled row')} came since ({share:+.0%})."
+    counts = {"rows_then": len(then), "rows_now": len(now), "rows_new": new, "rows_gone": len(then - now), "wanted_share": MORE_ROWS}
+    return Reason("new_rows", share >= MORE_ROWS, text, {"trained_in_run": training.run_id if training is not None else None, **counts})
 
 
 def _shutdown(case: _Case) -> Reason:
