@@ -21,7 +21,11 @@ from evalharness.metrics import targets_of
 from evalharness.prompts import Prompt, fill, variables
 from evalharness.records import Message, Sample
 
-_SPECIAL = re.compile(r"<(?=\||(?:start_of_turn|end_of_turn|/?s|bos|eos)>|</?SYS>>)|\[(?=/?(?:INST|TOOL_CALLS)\])", re.IGNORECASE)
+_SPECIAL = re.compile(
+    r"<(?=[|\uff5c]|(?:start_of_turn|end_of_turn|/?s|bos|eos)>|</?SYS>>)"  # \uff5c: the wide bar of DeepSeek's templates
+    r"|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\])",
+    re.IGNORECASE,
+)
 
 RULES = """You judge the quality of answers for an evaluation. Judge by the rubric and by nothing else.
 
