@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +53,9 @@ def in_prompts(index: Index, near: Sequence[tuple[int, str]], case: Case) -> Ite
         found = dict.fromkeys(_held(prompt, index), "")
         for position, text in near:
             if text in texts:
-                found |= {number: text for number in _like(index, position) if number not in found}
-        rows = [(row, found[row.number]) for row in case.read(found) if found[row.number] or _whole(prompt, row)]
+                found |= dict.fromkeys(_like(index, position), text)
+        rows = [(row, "" if _whole(prompt, row) else found[row.number]) for row in case.read(found)]
+        rows = [(row, text) for row, text in rows if text or _whole(prompt, row)]
         if rows:
             yield _finding(prompt, labels, rows)
 
@@ -67,21 +69,24 @@ def _held_out(index: Index) -> npt.NDArray[np.bool_]:
 
 def _held(prompt: Prompt, index: Index) -> list[int]:
     """Numbers of held-out rows that begin like something in the prompt, or are a line of it."""
-    words = normal(prompt.text).split()
+    text, alone = _read(prompt)
+    words = text.split()
     heads = {mark(" ".join(words[k : k + HEAD])) for k in range(len(words) - HEAD + 1)}
-    like = np.isin(index.head, np.asarray(sorted(heads), np.uint64)) | np.isin(index.plain, np.asarray(sorted(_alone(prompt)), np.uint64))
+    like = np.isin(index.head, np.asarray(sorted(heads), np.uint64)) | np.isin(index.plain, np.asarray(sorted(alone), np.uint64))
     found: list[int] = index.number[_held_out(index) & like].tolist()
     return found
 
 
-def _alone(prompt: Prompt) -> set[int]:
-    return {mark(line) for line in map(normal, lines(prompt)) if len(line.split()) >= _FEWEST_WORDS}
+@lru_cache(maxsize=1)
+def _read(prompt: Prompt) -> tuple[str, frozenset[int]]:
+    """The prompt's text, normalised, and the marks of its lines."""
+    return normal(prompt.text), frozenset(mark(line) for line in map(normal, lines(prompt)) if len(line.split()) >= _FEWEST_WORDS)
 
 
 def _whole(prompt: Prompt, row: SeenRow) -> bool:
     """Whether the row's whole input stands in the prompt, between other words or as a line."""
-    key = input_key(row.sample)
-    return mark(key) in _alone(prompt) or f" {' '.join(key.split())} " in f" {normal(prompt.text)} "
+    key, (text, alone) = input_key(row.sample), _read(prompt)
+    return mark(key) in alone or f" {' '.join(key.split())} " in f" {text} "
 
 
 def _like(index: Index, position: int) -> list[int]:
