@@ -84,7 +84,7 @@ class Mislabelled:
         """A row without a sample has no label."""
 
     def findings(self, case: Case) -> Iterator[Finding]:
-        if not self._rows:
+        if len(self._rows) < 2 * _FEWEST * FOLDS:  # too few to learn from
             return
         if not self.task.labels:
             yield _not_looked("the targets of training rows are free text, not labels", "Nothing: this check is for label tasks")

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from evalharness.store.database import Database
 from evalharness.store.text import decode_or_none, encode_or_none, from_json, to_json
 
-
 _LEAKED = "leaked"
 """The rule of the row that holds which items were also learned from."""
 
