@@ -1,4 +1,4 @@
-"""Every fault of every hosted service, as a person meets it: what is said, the exit code, what was bought, what is left, and that no secret shows.
+"""Every fault of every hosted service, as a person meets it: what is said, exit code, what was bought, what is left; no secret shows.
 
 `pytest -m slow tests/pipeline/test_faults_hosted.py -s` prints the table. After each fault the run is repeated over a service that is
 well again: it ends with exit code 0 and exactly one job that was not lost.
@@ -108,6 +108,8 @@ def arm(case: Case, service: Any, trouble: Trouble) -> bool:
         if states := getattr(service, name, None):
             setattr(service, name, [*states[:-1], FAILED[case.name] if name == "states" else word])
     route = DEPLOYING.get(case.name, "") if trouble.route == "deploy" else trouble.route
+    if case.name == "vertex" and "quota" in str(trouble.faults):  # Google has another form for it: tests/models/test_gemini.py
+        return False
     if not route and not any(name == "*" or hasattr(service, name) for name in trouble.states):
         return False
     service.fail(route, *trouble.faults)
@@ -136,17 +138,15 @@ def rows_of(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: py
             code, said = run(capfd)
             found = (code, case.jobs(service), case.deployments(service), trouble.says in said, shown(root, said, service.key))
             service.faults.clear()
-            for key, value in states.items():
-                setattr(service, key, value)
+            for key, known in states.items():
+                setattr(service, key, known)
             after, more = run(capfd)
             later = (after, case.jobs(service), case.deployments(service), shown(root, more, service.key))
             good = found == (trouble.code, trouble.jobs, 0, True, []) and healed(name, case, later)
             service.violations.clear()
             why = next((line for line in reversed(said.splitlines()) if line.startswith("tuned:")), "")
-            yield (
-                f"{case.name:<10} {name:<19} exit {code}, {found[1]} jobs, {found[2]} left; again: exit {after}, {later[1]} jobs; {why[:110]}",
-                good,
-            )
+            told = f"exit {code}, {found[1]} jobs, {found[2]} left; again: exit {after}, {later[1]} jobs; {why[:110]}"
+            yield f"{case.name:<10} {name:<19} {told}", good
 
 
 def healed(name: str, case: Case, later: tuple[int, int, int, list[str]]) -> bool:
@@ -165,5 +165,5 @@ def test_every_fault_is_told_buys_nothing_twice_and_leaves_nothing(
     table = list(rows_of(case, tmp_path, monkeypatch, capfd))
     with capfd.disabled():
         print("\n".join(["", *(line for line, _ in table)]))
-    assert len(table) >= len(TROUBLES) - 4
+    assert len(table) >= len(TROUBLES) - 5
     assert not [line for line, good in table if not good]
