@@ -1,4 +1,6 @@
-"""The data doctor's cheap rules, run by themselves before anything is trained or asked; held-out rows that leaked refuse it.
+"""The data doctor's cheap rules, run by themselves before anything is trained or asked.
+
+Held-out rows that leaked refuse a run, and so do keys in rows or prompts that would leave this machine.
 
 >>> [finding.rule for finding in examined(plan)]                                                      # doctest: +SKIP
 ['duplicate.normalised']
@@ -16,6 +18,8 @@ from evalharness.errors import DataError, Problem
 from evalharness.pipeline.plan import Plan
 
 ALLOWED = "leaks are allowed"
+_STOPS = ("leak.", "secret.")
+"""What refuses a run, as an error that nobody allowed; every other error is told."""
 
 
 def examined(plan: Plan) -> tuple[Finding, ...]:
@@ -28,15 +32,19 @@ def examined(plan: Plan) -> tuple[Finding, ...]:
     return tuple(replace(each, allowed=ALLOWED) if _leak(each) else each for each in found)
 
 
-def refuse_leaks(plan: Plan, findings: Sequence[Finding]) -> None:
-    """Raises DataError with every leak that is an error and that nobody allowed, with its worst row."""
-    leaks = [each for each in findings if _leak(each)]
-    if leaks:
-        raise DataError([Problem(display(plan.loaded.path), each.rule, f"{each.found}{_where(each)}", each.fix) for each in leaks])
+def refuse(plan: Plan, findings: Sequence[Finding]) -> None:
+    """Raises DataError with every leak and secret that is an error and that nobody allowed, with its worst row."""
+    stops = [each for each in findings if each.refuses and each.rule.startswith(_STOPS)]
+    if stops:
+        raise DataError([Problem(display(plan.loaded.path), each.rule, f"{each.found}{_where(each)}", _fix(each)) for each in stops])
 
 
 def _leak(each: Finding) -> bool:
     return each.refuses and each.rule.startswith("leak.")
+
+
+def _fix(each: Finding) -> str:
+    return f"{each.fix}. Where it is meant so: data.allow: {{{each.rule}: WHY}}"
 
 
 def _where(each: Finding) -> str:

@@ -26,7 +26,7 @@ from evalharness.doctor.kept import rows_of
 from evalharness.errors import EvalhError, StoreError
 from evalharness.ids import ulid
 from evalharness.pipeline.budget import Budget
-from evalharness.pipeline.checked import examined, refuse_leaks, told
+from evalharness.pipeline.checked import examined, refuse, told
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, missing, score_missing
@@ -78,7 +78,7 @@ async def execute(plan: Plan, store: Store, emit: Emit, *, may_train: bool = Tru
     StoreError if results cannot be stored: nothing that cannot be kept is worth buying.
     """
     findings = await asyncio.to_thread(examined, plan)
-    refuse_leaks(plan, findings)
+    refuse(plan, findings)
     await asyncio.to_thread(refuse_unready, plan)
     if text := told(findings):
         emit(Event("check", "data", kind="note", text=text))

@@ -73,3 +73,24 @@ def test_findings_are_stored_with_the_run_and_told_once(workspace: Workspace) ->
     said = [event.text for event in workspace.events if event.stage == "check"]
     assert len(said) == 1
     assert "duplicate.exact" in said[0]
+
+
+KEY = "sk-proj-" + "4fT9zQ2mLw8Xc1Vb6Ny3Kd7H" + "T3BlbkFJ" + "a5Rg0Pj8Ue2Wi9Ox4Sm"
+
+
+def test_a_key_in_rows_that_would_be_sent_refuses_and_is_not_repeated(workspace: Workspace) -> None:
+    workspace.write("data/test.jsonl", rows(["test 0", f"why does {KEY} not work"], str.upper))
+    workspace.suite(SUITE, ("doubles.py:Echo/echo", "{doubles.py:Echo: {name: echo, hosted: true}}"))
+    with pytest.raises(DataError, match="secret.key: ") as told:
+        workspace.run()
+    assert KEY not in str(told.value)
+    assert workspace.log() == []
+    workspace.suite(
+        SUITE,
+        ("doubles.py:Echo/echo", "{doubles.py:Echo: {name: echo, hosted: true}}"),
+        ("dev: data", "allow: {secret.key: an example from the documentation}, dev: data"),
+    )
+    result = workspace.run()
+    assert [row.allowed for row in workspace.store.findings(result.run_id) if row.rule == "secret.key"] == [
+        "an example from the documentation"
+    ]
