@@ -147,6 +147,8 @@ def judged_view(trial: Trial, judge: StyleJudge | None = None, **options: Any) -
     view = _unjudged(trial.n, trial.clusters) if not options else made_view(_zeros(trial.n), **options)
     row = MetricRow("j", judge.name, "1", {}, True, judge.range, judge.kind, judge.name)
     values = trial.opinions[:, :, None].copy()
+    if judge.against is not None:
+        values = (1 + values - values[0]) / 2
     table = replace(view.tables["exact_match"], metric_id="j", values=values, stats=values[..., None], failed=values > 9)
     view = replace(view, measures={judge.name: Measure(row, judge)}, tables={judge.name: table})
     vars(view)["_answers"] = _answers(trial, view)
@@ -196,6 +198,9 @@ def labelled(view: View, n: int = 100, annotator: str = "ada") -> View:
     }
     for ask in found.asks:
         value = float(places[ask.outputs[0]][2].endswith("good"))
+        if ask.other:
+            value = (1 + value - float(places[ask.other][2].endswith("good"))) / 2
+            value = 1 - value if ask.turned else value
         for label in labels_of(ask, found.question, annotator, value, "", (0.0, 1.0)):
             arm_id, sample_id, _ = places[label.output_id]
             store.found.append(Labelled(label, arm_id, sample_id, 0))

@@ -428,6 +428,23 @@ def test_corrected_intervals_cover_the_truth_where_the_judge_s_do_not() -> None:
     assert naive / runs < 0.15
 
 
+@pytest.mark.slow
+def test_corrected_win_rates_cover_the_truth_where_the_judge_s_do_not() -> None:
+    """The same for pairs: 500 runs of 1,000 items and 100 labelled pairs."""
+    runs, covered, naive = 500, 0, 0
+    for seed in range(runs):
+        trial = Trial(seed=seed, n=1000)
+        view = judged_view(trial, PairJudge())
+        alone = difference(view).interval(0.95)
+        naive += alone.low <= trial.truth / 2 <= alone.high
+        interval = difference(labelled(view, 100)).interval(0.95)
+        assert interval.method == "PPI++"
+        covered += interval.low <= trial.truth / 2 <= interval.high
+    print(f"win rate: corrected {covered / runs:.3f}, judge alone {naive / runs:.3f}")
+    assert covered / runs >= 0.92
+    assert naive / runs < 0.5
+
+
 def test_of_several_answers_to_an_item_only_the_labelled_ones_meet_the_judge() -> None:
     reads = [Read(0, 1, "ada", 1.0, 0.0), Read(0, 1, "bob", 0.0, 0.0), Read(2, 0, "ada", 1.0, 1.0), Read(2, 1, "ada", 0.0, 0.0)]
     judged = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])

@@ -165,7 +165,6 @@ def test_recomputed_draws_give_what_summed_statistics_give(root: Path, tmp_path:
         assert (found.estimate, found.low, found.high) == pytest.approx((expected.estimate, expected.low, expected.high), abs=1e-9)
 
 
-@pytest.mark.slow
 def test_a_verdict_over_a_recomputed_metric(root: Path, tmp_path: Path) -> None:
     """From a store, with failed outputs at their worst: the script's own figure, an interval, and a p-value by swaps."""
     (tmp_path / "metrics").symlink_to(root / "metrics")
@@ -179,7 +178,7 @@ def test_a_verdict_over_a_recomputed_metric(root: Path, tmp_path: Path) -> None:
     tuned = found["scores"]["tuned"]
     assert tuned["value"] == pytest.approx(metric.whole(view.samples, answers))
     assert tuned["low"] < tuned["value"] < tuned["high"]
-    assert (found["difference"]["method"], found["test"]) == ("bootstrap", "approximate randomization")
+    assert (found["difference"]["method"], found["test"]) == ("bootstrap of 500 draws", "approximate randomization")
     assert view.missing("tuned", "evaluate") == pytest.approx(3 / 40)
 
 
