@@ -24,6 +24,9 @@ from evalharness.protocols import Model
 from evalharness.records import Arm, Dataset, Output, Reply, Request, Sample
 from evalharness.store import Store, Writer
 
+TOGETHER, MOST_TOGETHER = 64, 500
+"""Answers that are scored at once: as they come (other answers wait so long), and of those that are stored already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -137,22 +140,26 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
         _bind(model, asks)
         rounds = _Rounds(model, desk.budget, by_the_hour=all(ask.by_the_hour for ask in asks))
         requests = Requests([(ask, key, sample, repeat) for key, (ask, sample, repeat) in waiting.items()])
-        async with aclosing(rounds.replies(requests)) as replies:
-            async for reply in replies:
-                found = waiting.pop(reply.output_id, None)
-                if found is None:
-                    continue  # a second reply to the same request: the first one is stored
-                tally.asked += 1
-                _take(reply, *found, desk, tally)
-                counts = done[_name(found[0])]
-                counts[0] += 1
-                emit(Event("generate", _shown(found[0]), counts[0], counts[1]))
-        for key, found in waiting.items():
-            if key in rounds.unsent:
-                tally.stopped[found[0].label] = rounds.why
-            else:
-                tally.asked += 1
-                _take(Reply(key, None, "error", error="the model gave no reply"), *found, desk, tally)
+        taken = _Taken(desk, tally)
+        try:
+            async with aclosing(rounds.replies(requests)) as replies:
+                async for reply in replies:
+                    found = waiting.pop(reply.output_id, None)
+                    if found is None:
+                        continue  # a second reply to the same request: the first one is stored
+                    tally.asked += 1
+                    taken.take(reply, *found)
+                    counts = done[_name(found[0])]
+                    counts[0] += 1
+                    emit(Event("generate", _shown(found[0]), counts[0], counts[1]))
+            for key, found in waiting.items():
+                if key in rounds.unsent:
+                    tally.stopped[found[0].label] = rounds.why
+                else:
+                    tally.asked += 1
+                    taken.take(Reply(key, None, "error", error="the model gave no reply"), *found)
+        finally:
+            taken.score()
     await asyncio.to_thread(desk.writer.flush)
     for ask in asks:
         tally.scored += await asyncio.to_thread(score_missing, ask, desk, emit)
@@ -211,16 +218,32 @@ def _bind(model: Model, asks: Sequence[Ask]) -> None:
         bind([sample for ask in asks for sample in ask.dataset.samples])
 
 
-def _take(reply: Reply, ask: Ask, sample: Sample, repeat: int, desk: Desk, tally: Tally) -> None:
-    output = Output(reply.output_id, ask.arm.arm_id, ask.dataset.id, sample.id, repeat, reply, desk.run_id)
-    desk.writer.put(output)
-    for score in desk.scorer.score(sample, output):
-        desk.writer.put(score)
-        tally.scored += 1
-    tally.failed += reply.error is not None
-    if reply.error is not None:
-        tally.why.setdefault(ask.label, " ".join(reply.error.split())[:300])
-    tally.labels[ask.label] = tally.labels.get(ask.label, 0) + (reply.error is not None)
+class _Taken:
+    """Replies as they come: each is stored at once, and scored with those beside it."""
+
+    def __init__(self, desk: Desk, tally: Tally) -> None:
+        self._desk, self._tally = desk, tally
+        self._waiting: list[tuple[Sample, Output]] = []
+
+    def take(self, reply: Reply, ask: Ask, sample: Sample, repeat: int) -> None:
+        output = Output(reply.output_id, ask.arm.arm_id, ask.dataset.id, sample.id, repeat, reply, self._desk.run_id)
+        self._desk.writer.put(output)
+        self._waiting.append((sample, output))
+        if len(self._waiting) == TOGETHER:
+            self.score()
+        tally = self._tally
+        tally.failed += reply.error is not None
+        if reply.error is not None:
+            tally.why.setdefault(ask.label, " ".join(reply.error.split())[:300])
+        tally.labels[ask.label] = tally.labels.get(ask.label, 0) + (reply.error is not None)
+
+    def score(self) -> None:
+        """Score what waits."""
+        waiting, self._waiting = self._waiting, []
+        for key in self._desk.scorer.metrics if waiting else ():
+            for score in self._desk.scorer.many(key, waiting):
+                self._desk.writer.put(score)
+                self._tally.scored += 1
 
 
 def score_missing(ask: Ask, desk: Desk, emit: Emit) -> int:
@@ -228,10 +251,16 @@ def score_missing(ask: Ask, desk: Desk, emit: Emit) -> int:
     outputs = desk.store.outputs(ask.arm.arm_id, ask.dataset.id)
     known = desk.store.known_scores(list(desk.scorer.metrics), [ask.arm.arm_id])
     samples = {sample.id: sample for sample in ask.dataset.samples}
-    missing = [(key, output) for key, output in desk.scorer.missing(outputs, known) if output.sample_id in samples]
-    for number, (key, output) in enumerate(missing, 1):
-        desk.writer.put(desk.scorer.one(key, samples[output.sample_id], output))
-        if number % 500 == 0 or number == len(missing):
-            emit(Event("score", _shown(ask), number, len(missing)))
+    missing: dict[str, list[tuple[Sample, Output]]] = {}
+    for key, output in desk.scorer.missing(outputs, known):
+        if output.sample_id in samples:
+            missing.setdefault(key, []).append((samples[output.sample_id], output))
+    done, total = 0, sum(map(len, missing.values()))
+    for key, pairs in missing.items():
+        for start in range(0, len(pairs), MOST_TOGETHER):
+            for score in desk.scorer.many(key, pairs[start : start + MOST_TOGETHER]):
+                desk.writer.put(score)
+                done += 1
+            emit(Event("score", _shown(ask), done, total))
     desk.writer.flush()
-    return len(missing)
+    return total

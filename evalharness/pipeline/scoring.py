@@ -1,4 +1,4 @@
-"""Outputs -> scores: every output gets one score per metric, the failed ones too.
+"""Outputs -> scores: every output gets one score per metric, the failed ones too. Many at once where a metric can.
 
 >>> scorer = Scorer([("exact_match", ExactMatch(ExactMatch.Options()))])                              # doctest: +SKIP
 >>> scorer.score(sample, output)[0].value                                                             # doctest: +SKIP
@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard, cast
 
 import numpy as np
 
 from evalharness.ids import digest
-from evalharness.metrics import Explains
+from evalharness.metrics import Explains, score_all
 from evalharness.protocols import AskingMetric, Metric
 from evalharness.records import Output, Sample, Score
 
@@ -26,7 +26,7 @@ class Scorer:
 
     def score(self, sample: Sample, output: Output) -> list[Score]:
         """One score per metric. A failed output, or a metric that raises, scores as the metric's worst and says why."""
-        return [_score(metric_id, metric, sample, output) for metric_id, metric in self.metrics.items()]
+        return [score for key in self.metrics for score in self.many(key, [(sample, output)])]
 
     def missing(self, outputs: Iterable[Output], known: Container[str]) -> Iterator[tuple[str, Output]]:
         """(metric id, output) of the scores whose ids are not among the `known` ones."""
@@ -35,9 +35,15 @@ class Scorer:
                 if score_id(key, output) not in known:
                     yield key, output
 
-    def one(self, key: str, sample: Sample, output: Output) -> Score:
-        """The score of one output by the metric with this id."""
-        return _score(key, self.metrics[key], sample, output)
+    def many(self, key: str, pairs: Sequence[tuple[Sample, Output]]) -> list[Score]:
+        """The scores of outputs by the metric with this id, in order; their number decides nothing but the time it takes."""
+        metric = self.metrics[key]
+        found = [_stats(metric, *pair) for pair in pairs] if (together := _together(metric, pairs)) is None else together
+        values = _finished(metric, [stats for stats, _, _ in found])
+        return [
+            Score(score_id(key, output), output.output_id, key, value, stats, why, error)
+            for (_, output), value, (stats, why, error) in zip(pairs, values, found, strict=True)
+        ]
 
 
 def asks_a_model(metric: Metric) -> TypeGuard[AskingMetric]:
@@ -55,10 +61,28 @@ def score_id(key: str, output: Output) -> str:
     return digest([key, output.outcome_key])
 
 
-def _score(key: str, metric: Metric, sample: Sample, output: Output) -> Score:
-    stats, why, error = _stats(metric, sample, output)
-    value = float(metric.finish(np.array(stats), np.array(1.0)))
-    return Score(score_id(key, output), output.output_id, key, value, stats, why, error)
+Found = tuple[tuple[float, ...], str | None, str | None]
+"""Statistics of an output, what the metric says of them, and the error; with an error they are the worst."""
+
+
+def _finished(metric: Metric, stats: Sequence[tuple[float, ...]]) -> list[float]:
+    """Each output's own value."""
+    if len({len(row) for row in stats}) != 1:
+        return [float(metric.finish(np.array(row), np.array(1.0))) for row in stats]
+    return [float(value) for value in metric.finish(np.array(stats), np.ones(len(stats)))]
+
+
+def _together(metric: Metric, pairs: Sequence[tuple[Sample, Output]]) -> list[Found] | None:
+    """By the metric's fast path; None if it has none, an answer is not there, or one of them is too much for it."""
+    if len(pairs) < 2 or not hasattr(metric, "score_many") or any(output.reply.error is not None for _, output in pairs):
+        return None
+    try:
+        found = score_all(metric, [sample for sample, _ in pairs], [output.reply for _, output in pairs])
+        if not np.isfinite(found).all():
+            return None
+        return [(tuple(stats), _why(metric, *pair), None) for stats, pair in zip(found.tolist(), pairs, strict=True)]
+    except Exception:  # row by row tells which answer it is, and what is wrong
+        return None
 
 
 def _why(metric: Metric, sample: Sample, output: Output) -> str | None:
@@ -66,8 +90,7 @@ def _why(metric: Metric, sample: Sample, output: Output) -> str | None:
     return explain.why(sample, output.reply) if explain is not None else None
 
 
-def _stats(metric: Metric, sample: Sample, output: Output) -> tuple[tuple[float, ...], str | None, str | None]:
-    """The statistics of an output, what the metric says of them, and the error if output or metric failed; then they are the worst."""
+def _stats(metric: Metric, sample: Sample, output: Output) -> Found:
     error = output.reply.error
     if error is None:
         try:
