@@ -93,13 +93,13 @@ def stream(
 def _sides(spec: DataSpec, root: Path, logs: Sequence[Path]) -> Iterator[tuple[Side | Literal["logs"] | None, Columns]]:
     """Side (None: the split says) and files."""
     files = resolve_all(spec, root)
+    if missing := [path for path in logs if not path.is_file()]:
+        raise ConfigError([Problem(display(path), "--logs", "there is no such file", "Name a file of rows") for path in missing])
     yield from ((None, files["file"]) for _ in range("file" in files))
     for each in ("train", "dev", "test"):
         if each in files:
             yield each, files[each]
     if logs:
-        if missing := [path for path in logs if not path.is_file()]:
-            raise ConfigError([Problem(display(path), "--logs", "there is no such file", "Name a file of rows") for path in missing])
         yield "logs", {"": tuple(logs)}
 
 

@@ -16,6 +16,7 @@ from evalharness.doctor.drafts import placed
 from evalharness.doctor.findings import BrokenRow, Case, Finding, SeenRow
 from evalharness.doctor.index import Index
 from evalharness.doctor.near import NEAR, Near
+from evalharness.reading import LoadedSuite
 
 _IN_MEMORY = 1 << 22
 
@@ -28,12 +29,14 @@ class Inputs:
 
     def __init__(self) -> None:
         self._index = Index()
-        self._texts = SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="evalh-check-")  # noqa: SIM115  # closed by findings
+        self._texts: SpooledTemporaryFile[bytes] | None = None
 
     def see(self, row: SeenRow) -> None:
         if row.side != "logs":
             key = input_key(row.sample)
             self._index.add(row, key)
+            if self._texts is None:
+                self._texts = SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="evalh-check-")  # noqa: SIM115  # `_near` closes it
             self._texts.write(_line(key))
 
     def broken(self, row: BrokenRow) -> None:
@@ -41,11 +44,7 @@ class Inputs:
 
     def findings(self, case: Case) -> Iterator[Finding]:
         index, loaded = self._index, case.loaded
-        with self._texts:
-            lines = list(dict.fromkeys(line for prompt, _ in prompted.prompts_of(loaded).values() for line in prompted.lines(prompt)))
-            self._texts.writelines(map(_line, lines))
-            self._texts.seek(0)
-            found = Near.of(index, near_pairs(map(_text, self._texts), NEAR), lines)
+        found = self._near(loaded)
         drafts = [
             *leaks.leaks(index, found, loaded),
             *duplicates.duplicates(index),
@@ -55,6 +54,16 @@ class Inputs:
         ]
         yield from placed(drafts, case)
         yield from prompted.in_prompts(index, found.lines, case)
+
+    def _near(self, loaded: LoadedSuite) -> Near:
+        """Pairs of near inputs, and inputs near to a line of a prompt."""
+        if self._texts is None:
+            return Near.of(self._index, [], [])
+        with self._texts as texts:
+            lines = list(dict.fromkeys(line for prompt, _ in prompted.prompts_of(loaded).values() for line in prompted.lines(prompt)))
+            texts.writelines(map(_line, lines))
+            texts.seek(0)
+            return Near.of(self._index, near_pairs(map(_text, texts), NEAR), lines)
 
 
 def _line(text: str) -> bytes:
