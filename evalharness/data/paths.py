@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from evalharness.data.tables import is_saved_dataset, splits_of
 from evalharness.errors import ConfigError, Problem
 from evalharness.spec import DataSpec, Source
 
@@ -78,7 +79,7 @@ def resolve(key: str, name: str, folder: Path, *, rows: bool) -> Path:
 
 def _unusable(path: Path, *, rows: bool) -> tuple[str, str] | None:
     if path.is_dir():
-        return f"{display(path)} is a folder", "Name a file"
+        return None if rows and is_saved_dataset(path) else _folder(path, rows=rows)
     if not path.is_file():
         return f"there is no file {display(path)}", _nearest(path)
     if not os.access(path, os.R_OK):
@@ -86,6 +87,15 @@ def _unusable(path: Path, *, rows: bool) -> tuple[str, str] | None:
     if rows and (format_of(path) not in FORMATS or path.name.endswith(".parquet.gz")):
         return f"{path.name!r} has no known format", f"Known: {', '.join(FORMATS)}, the text ones also with .gz"
     return None
+
+
+def _folder(path: Path, *, rows: bool) -> tuple[str, str]:
+    if rows and (names := splits_of(path)):
+        return (
+            f"{display(path)} holds {len(names)} data sets",
+            f"Name one of them: {', '.join(f'{path.name}/{each}' for each in names[:10])}",
+        )
+    return f"{display(path)} is a folder", "Name a file, or a folder that datasets' save_to_disk wrote" if rows else "Name a file"
 
 
 def _nearest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Rows -> samples: chat `messages`, `prompt`/`completion` or `input`/`target`, with renamed columns.
+"""Rows -> samples: chat `messages`, ShareGPT's `conversations`, `prompt`/`completion` or `input`/`target`; columns may be renamed.
 
 >>> spec = DataSpec.model_validate({"test": "t.csv", "fields": {"input": "text", "target": "label"}})
 >>> sample_of(Row({"text": "2+2?", "label": "4"}, "t.csv", 2), spec, Faults(), strict=True).targets
@@ -17,9 +17,14 @@ from evalharness.data.leaks import input_key
 from evalharness.records import Message, Sample
 from evalharness.spec import DataSpec
 
-_EXAMPLE = 'Rows hold "messages", or "prompt" and "completion", or "input" and "target"'
-_ANSWERS = ("target", "completion", "messages")
+_EXAMPLE = 'Rows hold "messages" (or "conversations"), or "prompt" and "completion", or "input" and "target"'
+_ANSWERS = ("target", "completion", "messages", "conversations")
 _ROLES = ("system", "user", "assistant")
+_SPEAKERS = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
+_TURNS = {
+    "messages": 'A turn is {"role": "user", "content": "..."}',
+    "conversations": 'A turn is {"from": "human", "value": "..."}',
+}
 
 
 class Unfit(Exception):
@@ -68,7 +73,9 @@ def _has(row: Row, spec: DataSpec, name: str) -> bool:
 
 def _content(row: Row, spec: DataSpec, answered: bool) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     if _has(row, spec, "messages"):
-        return _chat(_value(row, spec, "messages"), answered)
+        return _chat(_value(row, spec, "messages"), answered, "messages")
+    if _has(row, spec, "conversations"):
+        return _chat(_messages(_value(row, spec, "conversations")), answered, "conversations")
     question, answer = ("prompt", "completion") if _has(row, spec, "prompt") and not _has(row, spec, "input") else ("input", "target")
     message = Message("user", _required(_value(row, spec, question), question))
     if not answered and (not _has(row, spec, answer) or _value(row, spec, answer) in (None, "", [])):
@@ -80,11 +87,15 @@ def _value(row: Row, spec: DataSpec, name: str) -> Any:
     """The field's value; a list where several columns make it. Missing columns are unfit, with those that are there."""
     columns = _columns(spec, name)
     if missing := [column for column in columns if column not in row.values]:
-        there = ", ".join(str(column) for column in list(row.values)[:20]) or "none"
+        there = ", ".join(_shown(column) for column in list(row.values)[:20]) or "none"
         fix = f"Columns: {there}. {_EXAMPLE}; for other names write data.fields: {{{name}: COLUMN}}"
         raise Unfit(f"there is no {missing[0]!r}", fix)
     values = [row.values[column] for column in columns]
     return values if len(values) > 1 else values[0]
+
+
+def _shown(column: str) -> str:
+    return column[:80] if column.isprintable() else ascii(column[:80])
 
 
 def _required(value: Any, name: str) -> str:
@@ -125,11 +136,23 @@ def _targets(value: Any, name: str) -> tuple[str, ...]:
     return targets
 
 
-def _chat(value: Any, answered: bool) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def _messages(turns: Any) -> Any:
+    """ShareGPT's turns ({"from": "human", "value": ...}) as chat turns; what is none stays as it is."""
+    if not isinstance(turns, list):
+        return turns
+    return [
+        {"role": _SPEAKERS.get(turn["from"], turn["from"]) if isinstance(turn["from"], str) else None, "content": turn.get("value")}
+        if isinstance(turn, dict) and "from" in turn
+        else turn
+        for turn in turns
+    ]
+
+
+def _chat(value: Any, answered: bool, name: str) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """All turns but the last are the input, the last (assistant) one is the target."""
     if not isinstance(value, list) or not value:
-        raise Unfit(f"'messages' is {_kind(value) if value else 'empty'}, expected turns", 'A turn is {"role": "user", "content": "..."}')
-    turns = [_turn(turn, i) for i, turn in enumerate(value)]
+        raise Unfit(f"{name!r} is {_kind(value) if value else 'empty'}, expected turns", _TURNS[name])
+    turns = [_turn(turn, i, name) for i, turn in enumerate(value)]
     if turns[-1].role != "assistant" and answered:
         raise Unfit(f"the last turn is of the {turns[-1].role}", "End with the assistant's turn: it is the target")
     if not any(turn.role == "user" for turn in turns):
@@ -141,25 +164,27 @@ def _chat(value: Any, answered: bool) -> tuple[tuple[Message, ...], tuple[str, .
     return tuple(turns[:-1]), (turns[-1].content,)
 
 
-def _turn(turn: Any, i: int) -> Message:
+def _turn(turn: Any, i: int, name: str) -> Message:
     if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-        raise Unfit(f"'messages[{i}]' has no role", 'A turn is {"role": "user", "content": "..."}')
+        raise Unfit(f"'{name}[{i}]' has no role", _TURNS[name])
     if turn["role"] not in _ROLES:
-        raise Unfit(f"'messages[{i}]' has the role {turn['role'][:40]!r}", f"Known: {', '.join(_ROLES)}")
-    return Message(turn["role"], _required(turn.get("content"), f"messages[{i}].content"))
+        raise Unfit(f"'{name}[{i}]' has the role {turn['role'][:40]!a}", f"Known: {', '.join(_ROLES if name == 'messages' else _SPEAKERS)}")
+    return Message(turn["role"], _required(turn.get("content"), f"{name}[{i}].{'content' if name == 'messages' else 'value'}"))
 
 
 def _fields(row: Row, spec: DataSpec) -> dict[str, str]:
     """Every column but inputs and answers, as text; lists and objects as JSON; empty ones as ''."""
     used = {column for name in ("input", "prompt", *_ANSWERS) for column in _columns(spec, name)}
     renamed = {column: name for name, columns in spec.fields.items() for column in columns if name not in ("input", "prompt", *_ANSWERS)}
-    return {renamed.get(name, name): _any_text(value, name) for name, value in row.values.items() if name is not None and name not in used}
+    return {
+        _text(renamed.get(name, name), "a column's name"): _any_text(value, name) for name, value in row.values.items() if name not in used
+    }
 
 
 def _any_text(value: Any, name: str) -> str:
     if value is None:
         return ""
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else _text(value, name)
+    return _text(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value, name)
 
 
 def _cluster(row: Row, spec: DataSpec, *, strict: bool) -> str | None:

@@ -37,9 +37,11 @@ def complaint(values: dict[str, Any], **parts: Any) -> str:
         {"input": "2+2?", "target": "4"},
         {"prompt": "2+2?", "completion": "4"},
         {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]},
+        {"conversations": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]},
+        {"conversations": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]},
     ],
 )
-def test_three_dialects_make_the_same_sample(values: dict[str, Any]) -> None:
+def test_all_dialects_make_the_same_sample(values: dict[str, Any]) -> None:
     sample = take(values)
     assert (sample.messages, sample.targets, sample.source) == ((Message("user", "2+2?"),), ("4",), "t.jsonl:7")
     assert sample.id == "03b9d583f0b586fb6cd27f18"
@@ -50,6 +52,14 @@ def test_a_chats_last_turn_is_the_target_and_the_system_turn_stays() -> None:
     sample = take({"messages": [{"role": role, "content": text} for role, text in turns], "id": 5})
     assert sample.messages == tuple(Message(role, text) for role, text in turns[:-1])
     assert (sample.targets, sample.input, dict(sample.fields)) == (("d",), "c", {"id": "5"})
+
+
+def test_a_sharegpt_talk_with_a_system_turn_under_another_name() -> None:
+    turns = [("system", "s"), ("human", "a"), ("gpt", "b"), ("human", "c"), ("gpt", "d")]
+    sample = take({"talk": [{"from": who, "value": text, "weight": 1} for who, text in turns], "id": 5}, fields={"conversations": "talk"})
+    roles = ["system", "user", "assistant", "user"]
+    assert [(message.role, message.content) for message in sample.messages] == list(zip(roles, "sabc", strict=True))
+    assert (sample.targets, dict(sample.fields)) == (("d",), {"id": "5"})
 
 
 def test_renamed_columns() -> None:
@@ -127,6 +137,16 @@ def turns(*pairs: tuple[str, Any]) -> dict[str, Any]:
         (turns(("user", "q"), ("system", "s"), ("assistant", "a")), "a system turn is not the first"),
         (turns(("user", None), ("assistant", "a")), "'messages[0].content' is empty"),
         (turns(("user", [{"type": "text"}]), ("assistant", "a")), "'messages[0].content' is a list"),
+        ({"conversations": {}}, '\'conversations\' is empty, expected turns. A turn is {"from": "human", "value": "..."}'),
+        ({"conversations": "hi"}, "'conversations' is a str, expected turns"),
+        ({"conversations": ["hi"]}, "'conversations[0]' has no role"),
+        ({"conversations": [{"from": 1, "value": "x"}]}, "'conversations[0]' has no role"),
+        ({"conversations": [{"from": "tool", "value": "x"}]}, "has the role 'tool'. Known: human, gpt, system"),
+        ({"conversations": [{"from": "human"}, {"from": "gpt", "value": "x"}]}, "'conversations[0].value' is empty"),
+        ({"conversations": [{"from": "human", "value": "x"}]}, "the last turn is of the user"),
+        ({"input": "q", "target": "a", "\ud800": 1}, "half of a surrogate pair"),
+        ({"input": "q", "target": "a", "meta": {"k": ["\ud800"]}}, "'meta' holds half of a surrogate pair"),
+        ({"\ud800\x1b": 1}, "Columns: '\\ud800\\x1b'"),
     ],
 )
 def test_rows_that_are_no_samples(values: dict[str, Any], says: str) -> None:
@@ -137,8 +157,8 @@ def test_what_a_template_may_name() -> None:
     row = Row({"text": "q", "label": "a", "lang": "de"}, "t.csv", 2)
     mapped = spec(fields={"input": "text", "target": "label"})
     assert field_names(row, mapped) == {"input", "lang"}
-    answers = {name for name in ("target", "label", "completion", "lang", "input") if has_answer_name(name, mapped)}
-    assert answers == {"target", "label", "completion"}
+    answers = {name for name in ("target", "label", "completion", "conversations", "lang", "input") if has_answer_name(name, mapped)}
+    assert answers == {"target", "label", "completion", "conversations"}
 
 
 def group(values: dict[str, Any], faults: Faults, by: str | None = None, **parts: Any) -> str | None:
