@@ -166,15 +166,17 @@ def _flip_rate(rows: Floats, groups: Any, level: float) -> dict[str, Any] | None
 
 def reasons(view: View, arm: str, metric: str, sample_ids: Sequence[str]) -> Mapping[str, str]:
     """sample id -> why the arm's first answer has its value: each judge's verdict and reason, or what the metric says of it."""
-    measure = view.measure(metric)
-    place = {sample_id: i for i, sample_id in enumerate(view.ids)}
-    firsts = {view.answers(arm).output_ids[place[each], 0]: each for each in sample_ids if each in place}
-    others = set(view.answers(measure.against).output_ids.ravel().tolist()) if measure.against is not None else {None}
-    arm_id = view.contender(arm).arm.arm_id
-    scores = view.store.scores(measure.row.metric_id, arm_id, view.dataset.dataset_id, list(sample_ids)) if firsts else []
-    found = {
-        firsts[each.output_id]: _reason(measure, each) for each in scores if each.output_id in firsts and each.other_output_id in others
-    }
+    measure, ids = view.measure(metric), list(sample_ids)
+    if not ids:
+        return {}
+    mine = view.store.outputs(view.contender(arm).arm.arm_id, view.dataset.dataset_id, ids)
+    firsts = {output.output_id: output.sample_id for output in mine if output.repeat == 0}
+    others: set[str | None] = {None}
+    if measure.against is not None:
+        others = {each.output_id for each in view.store.outputs(view.contender(measure.against).arm.arm_id, view.dataset.dataset_id, ids)}
+    scores = view.store.scores(measure.row.metric_id, view.contender(arm).arm.arm_id, view.dataset.dataset_id, ids)
+    said = [each for each in scores if each.output_id in firsts and each.other_output_id in others]
+    found = {firsts[each.output_id]: _reason(measure, each) for each in said}
     return {sample_id: text for sample_id, text in found.items() if text}
 
 
