@@ -6,6 +6,7 @@ True
 
 from __future__ import annotations
 
+from evalharness.doctor.contained import Contained
 from evalharness.doctor.drift import Drift
 from evalharness.doctor.findings import Rule
 from evalharness.doctor.format import Format
@@ -17,5 +18,5 @@ from evalharness.doctor.sizes import Sizes
 from evalharness.doctor.targets import Targets
 from evalharness.doctor.truncated import Truncated
 
-RULES: tuple[type[Rule], ...] = (Format, Inputs, Private, Targets, Sizes, Mislabelled, Drift, Truncated, Outliers)
+RULES: tuple[type[Rule], ...] = (Format, Inputs, Private, Targets, Contained, Sizes, Mislabelled, Drift, Truncated, Outliers)
 IDS: tuple[str, ...] = tuple(rule_id for rule in RULES for rule_id in rule.ids)

@@ -18,9 +18,6 @@ from evalharness.report.text import visible
 if TYPE_CHECKING:
     from jinja2 import Template
 
-OPEN = 3
-"""Findings whose rows are shown without a click."""
-
 
 def text(seen: Examination) -> str:
     """The whole page; everything that stood in a row is escaped, and a content security policy allows the page's style alone."""
@@ -29,7 +26,7 @@ def text(seen: Examination) -> str:
     style = files("evalharness.report.html").joinpath("page.css").read_text("utf-8") + _read("page.css")
     sha = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{sha}'; img-src data:; base-uri 'none'; form-action 'none'"
-    return _template().render(seen=seen, words=words, style=Markup(style), policy=policy, opened=OPEN)
+    return _template().render(seen=seen, words=words, style=Markup(style), policy=policy)
 
 
 def _read(name: str) -> str:

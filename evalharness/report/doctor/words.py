@@ -37,6 +37,11 @@ def level(finding: Finding) -> str:
     return "allowed" if finding.allowed is not None else finding.severity
 
 
+def brief(finding: Finding) -> str:
+    """What was found, without what follows from it."""
+    return finding.found.partition(": ")[0].partition("; ")[0]
+
+
 def place(each: Place) -> tuple[str, str]:
     """Where ("train.csv:7 ↔ :3" within one file), and what stands there."""
     file = each.source.rpartition(":")[0]
