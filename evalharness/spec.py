@@ -95,7 +95,8 @@ class Source(Spec):
     """Where the rows of one split are: files of rows, or line-aligned text files."""
 
     files: Names = ()
-    """JSON Lines, JSON, CSV, TSV or Parquet files (text ones also as .gz), one after another."""
+    """JSON Lines, JSON, CSV, TSV or Parquet files (text ones also as .gz), or folders that datasets' save_to_disk wrote, one after
+    another; addresses of files (https://, s3://, gs://), too."""
     lines: dict[str, Names] = Field(default_factory=dict)
     """Column -> text file with one value a line; line k of every file belongs to row k. Several files: several values."""
 

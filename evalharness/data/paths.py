@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from evalharness.data.remote import address_of, copy_of, fetched, is_remote, without_secrets
 from evalharness.data.tables import is_saved_dataset, splits_of
 from evalharness.errors import ConfigError, Problem
 from evalharness.spec import DataSpec, Source
@@ -37,17 +38,22 @@ def expand(text: str) -> str:
 
 
 def display(path: Path) -> str:
-    """The path as people read it: relative to the current folder where that is shorter."""
+    """The path as people read it: relative to the current folder where that is shorter; of a fetched file, its address."""
+    if address := address_of(path):
+        return address
     absolute = os.path.abspath(path)
     return min(os.path.relpath(absolute), absolute, key=len)
 
 
 def data_root(spec: DataSpec, root: Path) -> Path:
-    """The folder that data files are relative to. Raises ConfigError (key `root`) for an unset variable."""
+    """The folder that data files are relative to. Raises ConfigError (key `root`) for an unset variable, or an address."""
     try:
-        return (root / Path(expand(spec.root)).expanduser()).resolve()
+        folder = expand(spec.root)
     except ConfigError as error:
         raise ConfigError([Problem("", "root", problem.found, problem.fix) for problem in error.problems]) from None
+    if is_remote(folder):
+        raise ConfigError([Problem("", "root", f"{without_secrets(folder)} is no folder here", "Write whole addresses as file names")])
+    return (root / Path(folder).expanduser()).resolve()
 
 
 def format_of(path: Path) -> str:
@@ -64,12 +70,17 @@ def sources(spec: DataSpec) -> Iterator[tuple[str, Source]]:
 
 
 def resolve(key: str, name: str, folder: Path, *, rows: bool) -> Path:
-    """The existing file called `name` below `folder`; `rows` says that its suffix has to name a format.
+    """The existing file called `name` below `folder`; `rows` says that its suffix has to name a format. An address is fetched.
 
     Raises ConfigError (file "", the given key) with the nearest file name if there is none.
     """
     try:
-        path = folder / Path(expand(name)).expanduser()
+        name = expand(name)
+        if is_remote(name):
+            if rows and (problem := _unknown(copy_of(name))):
+                raise ConfigError([Problem("", "", *problem)])
+            return fetched(name)
+        path = folder / Path(name).expanduser()
     except ConfigError as error:
         raise ConfigError([Problem("", key, problem.found, problem.fix) for problem in error.problems]) from None
     if problem := _unusable(path, rows=rows):
@@ -84,9 +95,13 @@ def _unusable(path: Path, *, rows: bool) -> tuple[str, str] | None:
         return f"there is no file {display(path)}", _nearest(path)
     if not os.access(path, os.R_OK):
         return f"{display(path)} cannot be read", "Check its permissions"
-    if rows and (format_of(path) not in FORMATS or path.name.endswith(".parquet.gz")):
-        return f"{path.name!r} has no known format", f"Known: {', '.join(FORMATS)}, the text ones also with .gz"
-    return None
+    return _unknown(path) if rows else None
+
+
+def _unknown(path: Path) -> tuple[str, str] | None:
+    if format_of(path) in FORMATS and not path.name.endswith(".parquet.gz"):
+        return None
+    return f"{path.name!r} has no known format", f"Known: {', '.join(FORMATS)}, the text ones also with .gz"
 
 
 def _folder(path: Path, *, rows: bool) -> tuple[str, str]:
