@@ -1,0 +1,24 @@
+"""What simulations measured, at the end of every run of the tests: a test that passes tells nobody its figure otherwise.
+
+Works with several processes, too, whose own output is lost.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What slow tests and those of a numbered property printed, by test."""
+    reports = [each for outcome in ("passed", "failed") for each in terminalreporter.stats.get(outcome, []) if each.when == "call"]
+    told = sorted((each.nodeid, each.capstdout.strip()) for each in reports if _measures(each) and each.capstdout.strip())
+    if told:
+        terminalreporter.section("figures")
+    for name, text in told:
+        terminalreporter.write_line(name)
+        for line in text.splitlines():
+            terminalreporter.write_line(f"    {line}")
+
+
+def _measures(report: pytest.TestReport) -> bool:
+    return "slow" in report.keywords or "test_property" in report.nodeid
