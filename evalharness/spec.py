@@ -195,6 +195,12 @@ class DataSpec(Spec):
         """Whether rows come from `file` by `split`; test files that are named win."""
         return self.split is not None and self.test is None
 
+    def leaves_out(self, near: float = 1.0) -> bool:
+        """Whether rows to learn from are left out that have so much in common with a held-out one; 1: equal inputs."""
+        if self.divides and self.split is not None:
+            return self.leaks != "allow" and self.split.near <= near
+        return self.leaks == "drop_train" and near == 1.0
+
 
 class SamplingSpec(Spec):
     """Decoding settings; what is left out comes from the suite, then from evalh (greedy, 256 tokens)."""
