@@ -15,7 +15,7 @@ from evalharness.doctor.findings import BrokenRow, Case, Finding, SeenRow, Side
 
 _SHORTEST = 4
 """Characters; "no" and "42" stand in many questions by chance."""
-_FEW = 0.01
+_FEW = 0.05
 """Share of a side's rows up to which nothing is said."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from evalharness.data.leaks import normal
 from evalharness.doctor.findings import MOST_PLACES, Case, Finding, Place, SeenRow, Severity
 from evalharness.doctor.secrets import excerpt
 
@@ -54,8 +55,14 @@ def _place(row: SeenRow, other: SeenRow | None, draft: Draft) -> Place:
     if draft.shown == "both" and other is not None:
         return Place(row.sample.source, f"{shown} ↔ {excerpt(other.sample.input)}", there)
     if draft.shown == "answers":
-        shown += f" → {_answer(row)}" + (f" (there: {_answer(other)})" if other is not None else "")
+        shown += f" → {_answer(row)}" + (f" (there: {_asked(other, row)}{_answer(other)})" if other is not None else "")
     return Place(row.sample.source, shown, there)
+
+
+def _asked(other: SeenRow, row: SeenRow) -> str:
+    """The other row's question, if it is not the same."""
+    same = normal(other.sample.input) == normal(row.sample.input)
+    return "" if same else f"{excerpt(other.sample.input)} → "
 
 
 def _answer(row: SeenRow) -> str:

@@ -1,7 +1,7 @@
 """Held-out inputs among what is learned from or shown: training and dev rows, few-shot examples, prompt texts, groups.
 
 A leak into test is an error: scores on it are not to be trusted. What `data.load` refuses anyway is an error, too; with
-`leaks: drop_train` it is a note, because those rows are left out; with `leaks: allow` it is an error that the suite allows.
+`leaks: drop_train` or a split it is a note, because those rows are left out; with `leaks: allow` it is an error that the suite allows.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from evalharness.data.split import rank
 from evalharness.doctor.drafts import Draft
 from evalharness.doctor.findings import Severity, Side
-from evalharness.doctor.index import SIDES, Index, Rows, on, shared
-from evalharness.doctor.near import Near
+from evalharness.doctor.index import SIDES, Index, Rows, has_labels, on, shared
+from evalharness.doctor.near import NEAR, Near
 from evalharness.reading import LoadedSuite
 from evalharness.spec import DataSpec
 
@@ -31,7 +31,7 @@ _SAMENESS = {
 
 def severity(held_out: Side, rule: DataSpec) -> tuple[Severity, str | None]:
     """How bad an equal input on a learned and this held-out side is under the suite's leak rule, and who allows it."""
-    if rule.leaks == "drop_train":
+    if rule.leaves_out():
         return "note", None
     if rule.leaks == "allow":
         return ("error" if held_out == "test" else "warning"), ALLOWED
@@ -47,7 +47,7 @@ def leaks(index: Index, near: Near, loaded: LoadedSuite) -> Iterator[Draft]:
         more = ~np.isin(plain, exact)
         yield from _equal(index, "leak.exact", learned, held_out, exact, exact_other, loaded)
         yield from _equal(index, "leak.normalised", learned, held_out, plain[more], plain_other[more], loaded)
-        yield from _near(index, learned, held_out, *near.rows(rows, others, index), loaded)
+        yield from _near(index, learned, held_out, *_near_rows(index, near, rows, others, loaded.suite.data), loaded)
         yield from _groups(index, learned, held_out)
     yield from _shots(index, near, loaded)
 
@@ -60,7 +60,7 @@ def _equal(index: Index, rule: str, learned: Side, held_out: Side, rows: Rows, o
     which = f"{len(rows):,} {learned} {'row has' if len(rows) == 1 else 'rows have'} the input of a {held_out} row {_SAMENESS[rule]}"
     inputs = f"{n:,} {'input' if n == 1 else 'different inputs'}"
     if bad == "note":
-        found, fix = f"{which} ({inputs}); they are left out of {learned} (leaks: drop_train)", "Nothing to do"
+        found, fix = f"{which} ({inputs}); they are left out of {learned} ({_by(loaded)})", "Nothing to do"
     else:
         harm = "scores show what was learned by heart" if held_out == "test" else "the best candidate is picked on what it has seen"
         found = f"{which} ({inputs}): {harm}"
@@ -69,18 +69,35 @@ def _equal(index: Index, rule: str, learned: Side, held_out: Side, rows: Rows, o
     yield Draft(rule, bad, len(rows), found, fix, pairs, numbers, allowed=allowed, figures={"inputs": n})
 
 
+def _near_rows(index: Index, near: Near, rows: Rows, others: Rows, spec: DataSpec) -> tuple[Rows, Rows]:
+    """Rows near to a held-out one, but equal to none.
+
+    With another label they give nothing away (one word made the difference), but a split leaves them out all the same.
+    """
+    found, held = near.rows(rows, others, index, "same" if has_labels(index) and not spec.leaves_out(NEAR) else "any")
+    equal = np.isin(index.plain[found], index.plain[others])
+    return found[~equal], held[~equal]
+
+
 def _near(index: Index, learned: Side, held_out: Side, rows: Rows, others: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
-    """Loading looks for equal inputs only: near ones stay in train whatever the suite's leak rule."""
+    """Only a split leaves near ones out: those of files that are named stay in train whatever the suite's leak rule."""
     if not len(rows):
         return
     n, numbers = len(np.unique(index.plain[others])), index.number[rows].tolist()
     which = f"{len(rows):,} {learned} {'row has' if len(rows) == 1 else 'rows have'} the input of a {held_out} row {_SAMENESS['leak.near']}"
-    found = f"{which} ({n:,} {'input' if n == 1 else 'different inputs'}): close to learning the answers by heart"
+    which = f"{which} ({n:,} {'input' if n == 1 else 'different inputs'})"
+    found = f"{which}: close to learning the answers by heart"
     fix = f"evalh check SUITE --fix OUT writes copies of {learned} without them; or allow it: data.allow: {{leak.near: why they are fine}}"
     pairs = list(zip(numbers, index.number[others].tolist(), strict=True))
     bad: Severity = "error" if held_out == "test" else "warning"
     allowed = ALLOWED if loaded.suite.data.leaks == "allow" else None
+    if loaded.suite.data.leaves_out(NEAR):
+        bad, found, fix = "note", f"{which}; they are left out of {learned} ({_by(loaded)})", "Nothing to do"
     yield Draft("leak.near", bad, len(rows), found, fix, pairs, numbers, allowed=allowed, figures={"inputs": n}, shown="both")
+
+
+def _by(loaded: LoadedSuite) -> str:
+    return "data.split" if loaded.suite.data.divides else "leaks: drop_train"
 
 
 def _groups(index: Index, learned: Side, held_out: Side) -> Iterator[Draft]:
@@ -111,7 +128,7 @@ def arms_with_shots(loaded: LoadedSuite) -> dict[tuple[int, int], list[str]]:
 
 def shown(index: Index, shots: tuple[int, int], spec: DataSpec, dropped: Rows) -> list[int]:
     """Positions of the training rows that `choose_examples` picks for these shots; repeats count once."""
-    left = np.setdiff1d(on(index, "train"), dropped) if spec.leaks == "drop_train" else on(index, "train")
+    left = np.setdiff1d(on(index, "train"), dropped) if spec.leaves_out() else on(index, "train")
     ids = dict(reversed([(index.id(position), position) for position in left.tolist()]))
     if spec.limit is not None and spec.limit.train is not None:
         limit = spec.limit
@@ -125,10 +142,16 @@ def shown(index: Index, shots: tuple[int, int], spec: DataSpec, dropped: Rows) -
 def _shots(index: Index, near: Near, loaded: LoadedSuite) -> Iterator[Draft]:
     spec = loaded.suite.data
     held = np.flatnonzero((index.side == SIDES.index("test")) | (index.side == SIDES.index("dev")))
-    leaked, _ = shared(index.plain, on(index, "train"), held)
+    train = on(index, "train")
+    leaked, _ = shared(index.plain, train, held)
+    if spec.leaves_out(NEAR):
+        leaked = np.concatenate([leaked, near.rows(train, held, index, "any")[0]])
     for shots, labels in arms_with_shots(loaded).items():
         positions = np.sort(np.asarray(shown(index, shots, spec, leaked), np.intp))
-        pairs = [*zip(*shared(index.plain, positions, held), strict=True), *zip(*near.rows(positions, held, index), strict=True)]
+        pairs = [
+            *zip(*shared(index.plain, positions, held), strict=True),
+            *zip(*_near_rows(index, near, positions, held, spec), strict=True),
+        ]
         if pairs:
             n, numbers = len(pairs), [(int(index.number[row]), int(index.number[other])) for row, other in pairs]
             which = f"{n:,} few-shot {'example' if n == 1 else 'examples'} of {', '.join(labels)} {'is' if n == 1 else 'are'}"

@@ -1,6 +1,6 @@
 """Inputs that differ in at most a tenth of their words: what `near_pairs` found, spread over all rows with those inputs.
 
->>> Near.of(Index(), [], []).rows(np.zeros(0, int), np.zeros(0, int), Index())
+>>> Near.of(Index(), [], []).rows(np.zeros(0, int), np.zeros(0, int), Index(), "any")
 (array([], dtype=int64), array([], dtype=int64))
 """
 
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from evalharness.doctor.conflicts import FIX as DECIDE
 from evalharness.doctor.drafts import Draft
 from evalharness.doctor.findings import Severity, Side
-from evalharness.doctor.index import Index, Marks, Rows, has_labels, on
+from evalharness.doctor.index import Index, Marks, Rows, has_labels, on, repeats
 
 NEAR = 0.9
 """Share of the longer text's words that stay. Texts of fewer than 10 words are near only if they are equal."""
+
+Answers = Literal["same", "other", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +45,54 @@ class Near:
         a, b = index.plain[table[:, 0]], index.plain[table[:, 1]]
         return Near(np.concatenate([a, b]), np.concatenate([b, a]), tuple(told))
 
-    def rows(self, rows: Rows, others: Rows, index: Index) -> tuple[Rows, Rows]:
-        """(row, other): each of the rows that is near to one of the others but equals none, and the first such one."""
-        if not len(self.one) or not len(rows) or not len(others):
-            return np.zeros(0, np.intp), np.zeros(0, np.intp)
-        values, first = np.unique(index.plain[others], return_index=True)
-        at = np.minimum(np.searchsorted(values, self.other), len(values) - 1)
-        hit = values[at] == self.other
-        order = np.argsort(others[first[at[hit]]], kind="stable")
-        one, place = self.one[hit][order], others[first[at[hit]]][order]
-        keys, least = np.unique(one, return_index=True)
-        here = np.searchsorted(keys, index.plain[rows]) if len(keys) else np.zeros(len(rows), np.intp)
-        near = (here < len(keys)) & ~np.isin(index.plain[rows], values) if len(keys) else np.zeros(len(rows), bool)
-        near[near] = keys[here[near]] == index.plain[rows][near]
-        return rows[near], place[least[here[near]]]
+    def rows(self, rows: Rows, others: Rows, index: Index, answers: Answers, *, earlier: bool = False) -> tuple[Rows, Rows]:
+        """(row, other): each of the rows that is near to one of the others, and the first such one.
 
-    def earlier(self, rows: Rows, index: Index) -> tuple[Rows, Rows]:
-        """(row, earlier row): rows near to an earlier one among themselves, each with the first of those."""
-        if not len(self.one) or not len(rows):
+        `answers` says whether the two must have the same answer or different ones. With `earlier` the other one comes before;
+        rows that repeat an earlier one then stand aside.
+        """
+        if not len(self.one):
             return np.zeros(0, np.intp), np.zeros(0, np.intp)
-        values, first = np.unique(index.plain[rows], return_index=True)
-        a, b = (np.minimum(np.searchsorted(values, each), len(values) - 1) for each in (self.one, self.other))
-        both = (values[a] == self.one) & (values[b] == self.other)
-        later, earlier = rows[first[a[both]]], rows[first[b[both]]]
-        later, earlier = later[earlier < later], earlier[earlier < later]
-        order = np.lexsort((earlier, later))
-        _, least = np.unique(later[order], return_index=True)
-        return later[order][least], earlier[order][least]
+        mine = _members(index, _first(index, rows) if earlier else rows, self.one)
+        theirs = _members(index, _first(index, others), self.other)
+        found: dict[int, int] = {}
+        for one, other in zip(self.one.tolist(), self.other.tolist(), strict=True):
+            for row, target in mine.get(one, ()) if other in theirs else ():
+                near = _fitting(theirs[other], target, answers)
+                if near is not None and not (earlier and near >= row):
+                    found[row] = min(near, found.get(row, near))
+        order = sorted(found)
+        return np.asarray(order, np.intp), np.asarray([found[row] for row in order], np.intp)
+
+
+def _first(index: Index, rows: Rows) -> Rows:
+    """The first row of each input and answer."""
+    later, _ = repeats((index.plain, index.target), rows)
+    return np.setdiff1d(rows, later)
+
+
+def _members(index: Index, rows: Rows, marks: Marks) -> dict[int, list[tuple[int, int]]]:
+    """Mark of an input -> (row, answer's mark) of the rows that have it, in order; for these marks only."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    kept = np.sort(rows[np.isin(index.plain[rows], marks)])
+    for row, plain, target in zip(kept.tolist(), index.plain[kept].tolist(), index.target[kept].tolist(), strict=True):
+        found.setdefault(plain, []).append((row, target))
+    return found
+
+
+def _fitting(rows: list[tuple[int, int]], target: int, answers: Answers) -> int | None:
+    """The first of the rows whose answer fits; each of them has another answer. No answer (0) may be the same one."""
+    if answers == "any":
+        return rows[0][0]
+    if answers == "other":  # the first or the second one
+        return next((row for row, each in rows[:2] if each != target), None)
+    return next((row for row, each in rows if each in (target, 0)), None)
 
 
 def duplicates(index: Index, near: Near) -> Iterator[Draft]:
     """Rows of one side with nearly the same input and the same answer. Nothing is taken out: they may be meant."""
     for side in ("train", "dev", "test"):
-        rows, first = near.earlier(on(index, side), index)
-        same = index.target[rows] == index.target[first]
-        rows, first = rows[same], first[same]
+        rows, first = near.rows(on(index, side), on(index, side), index, "same", earlier=True)
         if len(rows):
             differ = f"{len(rows):,} {side} {'row differs' if len(rows) == 1 else 'rows differ'}"
             found = f"{differ} from an earlier one in at most a tenth of the words"
@@ -95,9 +111,8 @@ def conflicts(index: Index, near: Near) -> Iterator[Draft]:
     """Nearly the same input with another answer, where answers are labels."""
     if not has_labels(index):
         return
-    later, first = near.earlier(np.flatnonzero(index.target != 0), index)
-    other = index.target[later] != index.target[first]
-    later, first = later[other], first[other]
+    asked = np.flatnonzero(index.target != 0)
+    later, first = near.rows(asked, asked, index, "other", earlier=True)
     if len(later):
         n = len(later)
         differ, have = ("row differs", "has") if n == 1 else ("rows differ", "have")

@@ -119,3 +119,9 @@ def test_rule_ids_are_unique_and_named_by_their_kind() -> None:
     assert len(set(IDS)) == len(IDS)
     assert all(rule_id.count(".") == 1 for rule_id in IDS)
     assert Inputs in RULES
+
+
+def test_every_rule_is_in_the_documents_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
+    table = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    assert sorted(table.replace("`", "").replace(",", " ").split()) == sorted(IDS)

@@ -127,3 +127,20 @@ def test_hashes_group_rows() -> None:
     later, first = repeats((empty.plain, empty.target), empty.number.astype(int))
     assert (len(later), len(first), len(shared(empty.plain, later, first)[0])) == (0, 0, 0)
     assert mark("a") != mark("b")
+
+
+def test_one_word_may_make_the_difference_between_labels(tmp_path: Path) -> None:
+    """Near questions with another label give nothing away; with the same label they do, also beside one with another."""
+    filler = [(f"number {k} {k}", "card") for k in range(30)]
+    train = pairs((LONG, "card"), (NEAR, "phone"), *filler)
+    test = pairs((LONG.replace("new", "old"), "phone"), (LONG.replace("please", "now"), "card"), ("q", "card"))
+    seen = by_rule(look(suite(tmp_path, {"train.jsonl": train, "test.jsonl": test}), Inputs))
+    assert [lines(each) for each in seen["leak.near"]] == [["train.jsonl:1 test.jsonl:2"]]
+    assert lines(seen["conflict.near"][0]) == ["train.jsonl:2 train.jsonl:1", "test.jsonl:1 train.jsonl:1"]
+
+
+def test_open_answers_leak_whatever_they_are(tmp_path: Path) -> None:
+    train = pairs((LONG, "The one of Monday"), *((f"number {k} {k}", f"answer {k}") for k in range(5)))
+    seen = by_rule(look(suite(tmp_path, {"train.jsonl": train, "test.jsonl": pairs((NEAR, "Another answer"))}), Inputs))
+    assert seen["leak.near"][0].rows == (0,)
+    assert "conflict.near" not in seen
