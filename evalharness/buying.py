@@ -22,6 +22,8 @@ T = TypeVar("T")
 LOOKS_S = (0.0, 1.0, 4.0)
 """Pauses before each look for something whose create is in doubt: services list what is new with a delay."""
 _READS_S = (0.5, 2.0)
+_TURNS, _LONGEST_WAIT_S, _DATE_WAIT_S = 4, 30.0, 5.0
+"""How often a create that rate limits turn away is asked for, and seconds between."""
 _BROKEN = (ValueError, AttributeError, TypeError, KeyError)
 """What SDKs raise, besides their own errors, when a web page or half an answer comes where JSON should."""
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
@@ -69,14 +71,22 @@ class Calls:
     def buy(self, create: Callable[[], str], find: Callable[[], str | None]) -> str:
         """The id of what `create` made, or of what `find` shows if the answer was lost.
 
-        Raises Refused if the service said no, ProviderError if it is not clear what it did: nothing is sent twice.
+        Raises Refused if the service said no, ProviderError if it is not clear what it did: nothing is sent twice. What a rate
+        limit has turned away with an invitation (429 with Retry-After) is asked for again, after the wait and a look.
         """
-        try:
-            return create()
-        except self.errors as error:
-            said = self.said(error)
-            if self.refused(error):
-                raise Refused(f"the service refused: {said}") from None
+        for turn in range(_TURNS):
+            try:
+                return create()
+            except self.errors as error:
+                said = self.said(error)
+                if self.refused(error):
+                    raise Refused(f"the service refused: {said}") from None
+                wait = _asked_wait(error)
+                if wait is None or turn == _TURNS - 1:
+                    break
+                time.sleep(wait)
+            if found := find():
+                return found
         for pause in self._looks_s:
             time.sleep(pause)
             if found := find():
@@ -89,8 +99,30 @@ class Calls:
 
     def said(self, error: Exception) -> str:
         """An error in one line, without the secret."""
-        text = " ".join(str(getattr(error, "message", None) or error).split())[:400] or type(error).__name__
+        text = " ".join(_message(error).split())[:400] or type(error).__name__
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def _message(error: Exception) -> str:
+    """What an SDK's error says; the service's own sentence where the SDK shows all of its JSON."""
+    said = str(getattr(error, "message", None) or error)
+    body = getattr(error, "body", None)
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    own = inner.get("message") if isinstance(inner, dict) else inner
+    return f"HTTP {status_of(error)}: {own}" if said.startswith("Error code: ") and isinstance(own, str) and own else said
+
+
+def _asked_wait(error: Exception) -> float | None:
+    """Seconds that a rate limit's Retry-After asks to wait, at most half a minute; None for anything else."""
+    said = getattr(error, "retry_after", None)
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    said = headers.get("retry-after") if said is None and headers is not None else said
+    if status_of(error) != 429 or said is None:
+        return None
+    try:
+        return min(max(float(said), 0.0), _LONGEST_WAIT_S)
+    except ValueError:  # a date
+        return _DATE_WAIT_S
 
 
 def status_of(error: Exception) -> int | None:

@@ -49,7 +49,7 @@ TROUBLES = {
     "400 create": Trouble("create_job", (Fault.http(400, "no such setting"),), 4, 0, says="no such setting"),
     "404 create": Trouble("create_job", (Fault.http(404, "no such model"),), 4, 0, says="no such model"),
     "409 create": Trouble("create_job", (Fault.http(409, "a conflict"),), 4, 0, says="a conflict"),
-    "429 create": Trouble("create_job", (Fault.http(429, "slow down", **SOON),), 4, 0, says="slow down"),
+    "429 create": Trouble("create_job", (Fault.http(429, "slow down", **SOON),) * 2, 0, 1),
     "429 poll": Trouble("job", (Fault.http(429, "slow down", **SOON),) * 2, 0, 1),
     "500 create": Trouble("create_job", (Fault.http(500, "it broke"),), 4, 0, says="it broke"),
     "500s poll": Trouble("job", (Fault.http(500, "it broke", **SOON),) * 3, 0, 1),

@@ -453,3 +453,19 @@ def test_azure_wants_a_version_and_the_key_in_a_header_of_its_own(monkeypatch: p
         assert served.options["api_version"] == "2025-04-01-preview"
         assert all("api-version=2025-04-01-preview" in call.path for call in azure.calls)
         assert len(azure.jobs) == 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_rate_limit_that_says_when_is_waited_for_and_looked_behind(service: OpenAIEmulator, job: Job, after: bool) -> None:
+    service.fail("create_job", replace(Fault.http(429, "slow down", retry_after="0.01"), after=after))
+    assert runner().submit(job).provider_id == "ftjob-0001"
+    assert len(service.jobs) == 1
+    assert len(service.called("create_job")) == (1 if after else 2)  # what was made all the same is found before anything is sent
+
+
+def test_rate_limits_without_end_are_given_up(service: OpenAIEmulator, job: Job) -> None:
+    service.fail("create_job", *[Fault.http(429, "slow down", retry_after="0.01")] * 9)
+    with pytest.raises(ProviderError, match=r"no clear answer \(HTTP 429: slow down\)"):
+        runner().submit(job)
+    assert len(service.called("create_job")) == 4
+    assert service.jobs == {}
