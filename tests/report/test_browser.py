@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +189,55 @@ def test_the_first_screen_says_what_to_ship_how_sure_and_what_it_costs(opened: C
     assert "95% interval" in facts
     assert "$3.10" in facts
     assert "1,000 answers: $0.40; few-shot $1.00" in facts
+
+
+CONTRASTS = """
+const channel = (c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+const light = (rgb) => 0.2126 * channel(rgb[0]) + 0.7152 * channel(rgb[1]) + 0.0722 * channel(rgb[2]);
+const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+const ground = (node) => {
+  for (; node; node = node.parentElement) {
+    const found = parse(getComputedStyle(node).backgroundColor);
+    if (found.length < 4 || found[3] === 1) return found;
+  }
+  return [255, 255, 255];
+};
+return [...document.querySelectorAll("h1, h2, p, dd, dt, td, th, a, caption, li, small, summary, .badge")]
+  .filter((node) => node.innerText && node.checkVisibility() && node.className !== "skip")
+  .map((node) => {
+    const [one, other] = [light(parse(getComputedStyle(node).color)), light(ground(node))];
+    return [(Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05), node.tagName + ": " + node.innerText.slice(0, 40)];
+  });
+"""
+"""WCAG 2.1's contrast of every text with what is behind it."""
+
+
+@pytest.mark.parametrize(("scheme", "media"), [("light", "screen"), ("dark", "screen"), ("light", "print"), ("dark", "print")])
+def test_every_text_can_be_read_in_light_in_dark_and_on_paper(opened: Chrome, scheme: str, media: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+    try:
+        found = opened.execute_script(CONTRASTS)
+        background = opened.execute_script("return getComputedStyle(document.body).backgroundColor")
+    finally:
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert len(found) > 60
+    worst = min(found)
+    assert worst[0] >= 4.5, worst
+    bright = sum(map(int, background.removeprefix("rgb(").removesuffix(")").split(","))) > 600
+    assert bright == (media == "print" or scheme == "light")
+
+
+def test_it_prints_on_paper_without_what_only_a_screen_can_do(opened: Chrome) -> None:
+    pdf = base64.b64decode(opened.print_page())
+    assert pdf.startswith(b"%PDF")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 8
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    try:
+        assert not opened.find_element(By.ID, "items").is_displayed()
+        assert opened.find_element(By.CSS_SELECTOR, ".facts").is_displayed()
+    finally:
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 @pytest.mark.slow
