@@ -24,6 +24,7 @@ KINDS = {
 }
 IDS = tuple(KINDS)
 _ROLES = {"system", "user", "assistant"}
+_SPEAKERS = {"human": "user", "gpt": "assistant"}
 
 
 def kind(values: Mapping[str, Any] | None, spec: DataSpec) -> str:
@@ -33,12 +34,22 @@ def kind(values: Mapping[str, Any] | None, spec: DataSpec) -> str:
     chat = _value(values, spec, "messages")
     if chat is not None:
         return _of_chat(chat)
+    talk = _value(values, spec, "conversations")
+    if talk is not None:
+        return _of_chat([_turn(each) for each in talk] if isinstance(talk, list) else talk)
     pair = ("prompt", "completion") if _has(values, spec, "prompt") and not _has(values, spec, "input") else ("input", "target")
     if not _has(values, spec, pair[0]):
         return "format.schema"
     if _empty(_value(values, spec, pair[0])):
         return "format.empty"
     return "format.answer" if _empty(_value(values, spec, pair[1])) else _of_text(values)
+
+
+def _turn(turn: Any) -> Any:
+    """ShareGPT's turn as a chat's."""
+    if not isinstance(turn, dict) or not isinstance(turn.get("from"), str):
+        return turn
+    return {"role": _SPEAKERS.get(turn["from"], turn["from"]), "content": turn.get("value")}
 
 
 def _columns(spec: DataSpec, name: str) -> tuple[str, ...]:

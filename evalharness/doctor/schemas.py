@@ -98,7 +98,7 @@ def _kind(shape: Shape, spec: DataSpec) -> str:
     def has(name: str) -> bool:
         return any(column in shape for column in spec.fields.get(name, (name,)))
 
-    if has("messages"):
+    if has("messages") or has("conversations"):
         return "chats"
     return "prompt and completion" if has("prompt") and not has("input") else "input and target"
 

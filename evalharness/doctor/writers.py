@@ -20,6 +20,8 @@ from typing import IO, Any, Protocol
 from evalharness.data.paths import format_of
 
 _BATCH = 1000
+_PIECE = 1 << 20
+"""Bytes of a line that are in memory at a time."""
 
 
 class Writer(AbstractContextManager["Writer"], Protocol):
@@ -71,6 +73,7 @@ class Raw(_Closing):
         self.paths: tuple[Path, ...] = (copy,)
         self._ending = format_of(path)
         self._source, self._target = self.stack.enter_context(_opened(path, "rb")), self.stack.enter_context(_opened(copy, "wb"))
+        self._open = False  # the last line written has no end yet
         self._line, self._copying = 0, True  # what stands before the first row, such as a header, is kept
 
     def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
@@ -90,12 +93,15 @@ class Raw(_Closing):
         """Copy or skip the lines before this one."""
         try:
             while line is None or self._line < line - 1:
-                text = self._source.readline()
-                if not text:
+                piece = self._source.readline(_PIECE)
+                if not piece:
+                    self._target.write(b"\n" if self._open else b"")
+                    self._open = False
                     return
-                self._line += 1
+                self._line += piece.endswith(b"\n")
                 if self._copying:
-                    self._target.write(text if text.endswith(b"\n") else text + b"\n")
+                    self._target.write(piece)
+                    self._open = not piece.endswith(b"\n")
         except (EOFError, zlib.error, gzip.BadGzipFile):
             return  # a damaged end was a fault when it was read
 

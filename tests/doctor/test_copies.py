@@ -136,3 +136,28 @@ def test_a_damaged_archive_gives_what_could_be_read(tmp_path: Path) -> None:
     copied = gzip.decompress((tmp_path / "out" / "broken.jsonl.gz").read_bytes()).decode().splitlines()
     assert len(copied) > 1000
     assert all(json.loads(line)["target"] == "x" for line in copied)
+
+
+def test_a_line_of_many_pieces_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalharness.doctor.writers._PIECE", 7)
+    long = '{"input": "a rather long question", "target": "x"}\n'
+    train = long + long + '{"input": "b", "target": "y"}'
+    loaded = suite(tmp_path, {"train.jsonl": train, "test.jsonl": TEST})
+    assert len(fix(loaded, tmp_path / "out")) == 1
+    first, _, last = train.splitlines()
+    assert (tmp_path / "out" / "train.jsonl").read_text() == f"{first}\n{last}\n"
+
+
+def test_talks_and_saved_data_sets(tmp_path: Path) -> None:
+    talk = {"conversations": [{"from": "human", "value": "Write to ada@mail.com"}, {"from": "gpt", "value": "done"}]}
+    (tmp_path / "saved").mkdir()
+    table = pyarrow.Table.from_pylist(pairs(("one", "a"), ("one", "a"), ("two", "b")))
+    with pyarrow.OSFile(str(tmp_path / "saved" / "data.arrow"), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    (tmp_path / "saved" / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    loaded = suite(tmp_path, {"test.jsonl": [talk]}, data="train: saved")
+    assert redacted(loaded, tmp_path / "masked").changed == 1
+    turns = json.loads((tmp_path / "masked" / "test.jsonl").read_text())["conversations"]
+    assert [turn["value"] for turn in turns] == ["Write to <EMAIL>", "done"]
+    assert [line for _, line, _, _ in fix(loaded, tmp_path / "out")] == [2]
+    assert [json.loads(line) for line in (tmp_path / "out" / "saved.jsonl").read_text().splitlines()] == pairs(("one", "a"), ("two", "b"))

@@ -39,6 +39,10 @@ def turns(*roles: str, content: Any = "text") -> dict[str, Any]:
         ({"messages": ["text"]}, "format.schema"),
         (turns("user", "assistant", content={"a": 1}), "format.schema"),
         (turns("user", "assistant", content="\0"), "format.text"),
+        ({"conversations": [{"from": "human", "value": "a"}]}, "format.answer"),
+        ({"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": "b"}]}, "format.empty"),
+        ({"conversations": [{"from": "robot", "value": "a"}, {"from": "gpt", "value": "b"}]}, "format.roles"),
+        ({"conversations": "text"}, "format.schema"),
         ({"input": "a"}, "format.answer"),
         ({"input": "a", "target": None}, "format.answer"),
         ({"input": "a", "target": ["", None]}, "format.answer"),
@@ -57,7 +61,7 @@ _JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_siz
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.dictionaries(st.sampled_from(["messages", "input", "target", "prompt", "completion"]), _JSON))
+@given(st.dictionaries(st.sampled_from(["messages", "conversations", "input", "target", "prompt", "completion"]), _JSON))
 def test_any_row_has_a_kind(values: dict[str, Any]) -> None:
     assert kind(values, SPEC) in IDS
 
