@@ -13,14 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from evalharness.models.openai_chat import ChatOptions, OpenAIChat
+from evalharness.models.gemini import GeminiChat, GeminiOptions
+from evalharness.models.openai_chat import ChatOptions, HostedChat, OpenAIChat
 from evalharness.pipeline.events import Event
 from evalharness.records import Message, Request, Sampling
 
@@ -65,7 +66,15 @@ def server(faults: float) -> Iterator[str]:
             process.stdout.close()
 
 
-async def ask(model: OpenAIChat, n: int) -> tuple[int, int, float]:
+def openai(url: str) -> HostedChat:
+    return OpenAIChat(ChatOptions(name="gpt-x-mini", base_url=url, concurrency=AT_ONCE))
+
+
+def gemini(url: str) -> HostedChat:
+    return GeminiChat(GeminiOptions(name="gemini-x", base_url=url, concurrency=AT_ONCE))
+
+
+async def ask(model: HostedChat, n: int) -> tuple[int, int, float]:
     """Ask n questions; returns how many answers are wrong or lost, how many are errors, and MiB grown after the first 1,000."""
     seen, wrong, errors = bytearray(n), 0, 0
     process, early = psutil.Process(), 0
@@ -74,7 +83,7 @@ async def ask(model: OpenAIChat, n: int) -> tuple[int, int, float]:
         number, count = int(reply.output_id), count + 1
         seen[number] += 1
         errors += reply.error is not None
-        wrong += reply.error is None and reply.text != f"gpt-x-mini heard: What is {number} + {number}?"
+        wrong += reply.error is None and reply.text != f"{model.options.name} heard: What is {number} + {number}?"
         if count == 1000:
             early = process.memory_info().rss
     lost = sum(times != 1 for times in seen)
@@ -105,10 +114,10 @@ def floor(n: int) -> tuple[float, float]:
         return (time.perf_counter() - wall) / (n * LATENCY_S / AT_ONCE), (_cpu() - cpu) / n * 1e3
 
 
-def measure(n: int, faults: float = 0.0) -> Figures:
+def measure(n: int, faults: float = 0.0, made: Callable[[str], HostedChat] = openai) -> Figures:
     """One run of n items."""
     with server(faults) as url:
-        model = OpenAIChat(ChatOptions(name="gpt-x-mini", base_url=url, concurrency=AT_ONCE))
+        model = made(url)
         cpu, wall = _cpu(), time.perf_counter()
         wrong, errors, grown = asyncio.run(ask(model, n))
         wall, cpu = time.perf_counter() - wall, _cpu() - cpu
@@ -158,9 +167,10 @@ def _cpu() -> float:
 
 
 @pytest.mark.bench
-def test_near_the_limit_of_the_wire() -> None:
+@pytest.mark.parametrize("made", [openai, gemini])
+def test_near_the_limit_of_the_wire(made: Callable[[str], HostedChat]) -> None:
     least = min(floor(5000)[0] for _ in range(3))
-    best = min((measure(5000) for _ in range(3)), key=lambda figures: figures.over_limit)
+    best = min((measure(5000, made=made) for _ in range(3)), key=lambda figures: figures.over_limit)
     print(f"bare loop {least:.2f}x", best)
     assert best.wrong == 0
     assert best.errors == 0
@@ -195,8 +205,9 @@ def test_memory_does_not_grow_with_the_number_of_items() -> None:
 
 
 @pytest.mark.bench
-def test_nothing_is_lost_or_wrong_when_one_call_in_twenty_fails() -> None:
-    figures = measure(5000, faults=0.05)
+@pytest.mark.parametrize("made", [openai, gemini])
+def test_nothing_is_lost_or_wrong_when_one_call_in_twenty_fails(made: Callable[[str], HostedChat]) -> None:
+    figures = measure(5000, faults=0.05, made=made)
     print(figures)
     assert figures.wrong == figures.errors == 0
 
@@ -205,5 +216,6 @@ if __name__ == "__main__":
     print(f"latency {LATENCY_S} s, {AT_ONCE} at once; the bare loop: {floor(5000)}")
     for items, share in ((5000, 0.0), (20_000, 0.0), (5000, 0.05)):
         print(f"faults {share:.0%}: {measure(items, share)}")
+        print(f"Gemini's protocol, faults {share:.0%}: {measure(items, share, gemini)}")
     for items in (5000, 20_000):
         print(f"scored and stored: {whole(items)}")

@@ -1,4 +1,4 @@
-"""A chat server that costs almost nothing, for benches: answers what the OpenAI emulator would, after a set time; some calls fail.
+"""A chat server that costs almost nothing, for benches: answers as the OpenAI and Gemini emulators would, after a set time; some fail.
 
 `python -m tests.emulators.chat --latency 0.05 --faults 0.05` prints its port and serves until it is killed.
 """
@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import random
+from typing import Any
 
 NOW = 1_790_000_000
 KINDS = ("429", "500", "reset", "cut", "no body", "no choice", "no text")
@@ -34,15 +35,12 @@ class Chat(asyncio.Protocol):
         if len(body) >= length:
             self.came = body[length:]
             kind = self.chance.choice(KINDS) if self.chance.random() < self.share else ""
-            asyncio.get_running_loop().call_later(self.latency_s, self.answer, json.loads(body[:length]), kind)
+            asked, gemini = json.loads(body[:length]), b":generateContent" in head.split(b"\r\n", 1)[0]
+            asyncio.get_running_loop().call_later(self.latency_s, self.answer, asked, kind, gemini)
 
-    def answer(self, asked: dict[str, object], kind: str) -> None:
+    def answer(self, asked: dict[str, object], kind: str, gemini: bool) -> None:
         """Write the answer, or what a fault makes of it."""
-        text = "" if kind == "no text" else f"{asked['model']} heard: {asked['messages'][-1]['content']}"  # type: ignore[index]
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choices = [] if kind == "no choice" else [{"index": 0, "finish_reason": "stop", "message": message, "logprobs": None}]
-        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-        whole = {"id": "c", "object": "chat.completion", "created": NOW, "model": asked["model"], "choices": choices, "usage": usage}
+        whole = _gemini(asked, kind) if gemini else _openai(asked, kind)
         body = b"" if kind == "no body" else json.dumps(whole).encode()
         if kind == "reset":
             self.transport.abort()
@@ -58,6 +56,21 @@ class Chat(asyncio.Protocol):
         if not self.transport.is_closing():
             kind = b"content-type: application/json\r\n"
             self.transport.write(b"HTTP/1.1 %b x\r\n%b%bcontent-length: %d\r\n\r\n%b" % (status, kind, headers, len(body), body))
+
+
+def _openai(asked: dict[str, Any], kind: str) -> dict[str, Any]:
+    text = "" if kind == "no text" else f"{asked['model']} heard: {asked['messages'][-1]['content']}"
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choices = [] if kind == "no choice" else [{"index": 0, "finish_reason": "stop", "message": message, "logprobs": None}]
+    usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+    return {"id": "c", "object": "chat.completion", "created": NOW, "model": asked["model"], "choices": choices, "usage": usage}
+
+
+def _gemini(asked: dict[str, Any], kind: str) -> dict[str, Any]:
+    text = "" if kind == "no text" else f"gemini-x heard: {asked['contents'][-1]['parts'][0]['text']}"
+    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP", "index": 0}
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 9, "totalTokenCount": 18}
+    return {"candidates": [] if kind == "no choice" else [candidate], "usageMetadata": usage, "modelVersion": "gemini-x"}
 
 
 async def serve(latency_s: float, share: float, seed: int = 0) -> None:
