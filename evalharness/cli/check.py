@@ -85,7 +85,7 @@ def _show(seen: Examination, as_format: Format, out: Path | None) -> None:
         console = Console(file=StringIO(), width=120, color_system=None)
         with console.capture() as captured:
             console.print(terminal.render(seen))
-        text = captured.get()
+        text = "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
     if out is None:
         typer.echo(text, nl=False)
     else:
