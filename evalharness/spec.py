@@ -412,6 +412,13 @@ class Suite(Spec):
         named = (part.against for part in (self.gate, self.decide) if part is not None)
         return next((label for label in named if label is not None), next(iter(self.arms)))
 
+    @property
+    def level(self) -> float:
+        """The level of each interval, so that those of all K candidates, each seed one, hold together: 1 - α/K."""
+        from evalharness.stats.multiple import bonferroni_level
+
+        return bonferroni_level(self.confidence, max(1, sum(len(each.seeds) for each in self.candidates.values())))
+
     def prompt_of(self, arm: ArmSpec | CandidateSpec) -> str | None:
         """The arm's own prompt (also if it is null), else the suite's."""
         return arm.prompt if "prompt" in arm.model_fields_set else self.prompt

@@ -98,7 +98,7 @@ def _test(n: int, loaded: LoadedSuite) -> Iterator[Finding]:
     binary = {name for name, metric in loaded.metrics.items() if metric.kind == "binary"}
     if not n or not binary:
         return
-    points = 100 * visible_difference(n, level=suite.confidence)
+    points = 100 * visible_difference(n, level=suite.level)
     short = [
         f"{name} passes the gate with a chance of {chance:.0%} if nothing changed"
         for name, chance in _chances(n, suite, binary)
@@ -118,7 +118,7 @@ def _chances(n: int, suite: Suite, binary: set[str]) -> Iterator[tuple[str, floa
 
     for rule in suite.gate.rules if suite.gate else ():
         if rule.metric in binary and rule.margin and rule.slice is None and not rule.every_slice:
-            yield rule.metric, chance_to_pass(n, Rule(rule.margin), level=suite.confidence)
+            yield rule.metric, chance_to_pass(n, Rule(rule.margin), level=suite.level)
 
 
 def _train(n: int, loaded: LoadedSuite) -> Iterator[Finding]:

@@ -55,11 +55,8 @@ class Outlook:
 
 def outlook(plan: Plan, store: Store, looks: int | None = None) -> Outlook:
     """The chances of the suite's gate, from the plan and what the store has seen of its arms. Spends nothing."""
-    from evalharness.stats.multiple import bonferroni_level
-
     suite, n = plan.loaded.suite, len(plan.splits.test)
-    candidates = max(1, sum(entry.role == "candidate" for entry in plan.entries))
-    level = bonferroni_level(suite.confidence, candidates)
+    level = suite.level
     rules = [rule for rule in (suite.gate.rules if suite.gate else ()) if rule.margin is not None and _whole(rule)]
     chances = tuple(_chance(rule, plan.loaded, store, n, level) for rule in rules)
     needed = _needed(chances, plan.loaded, level)

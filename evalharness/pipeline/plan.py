@@ -196,6 +196,6 @@ def _visible(loaded: LoadedSuite, splits: Splits) -> dict[str, float | None]:
 
     n = len(splits.test)
     return {
-        name: visible_difference(n, level=loaded.suite.confidence) if metric.kind == "binary" else None
+        name: visible_difference(n, level=loaded.suite.level) if metric.kind == "binary" else None
         for name, metric in loaded.metrics.items()
     }
