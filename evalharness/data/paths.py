@@ -115,7 +115,7 @@ def _folder(path: Path, *, rows: bool) -> tuple[str, str]:
 
 def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
-        return f"There is no folder {display(path.parent)} either. Paths are relative to data.root (or --data FOLDER), and that to the workspace"
+        return f"There is no folder {display(path.parent)} either. Paths are relative to data.root (or --data), that to the workspace"
     near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir() if p.is_file()], n=1)
     return f"Did you mean {near[0]!r}?" if near else "Paths are relative to data.root, and that to the workspace"
 
