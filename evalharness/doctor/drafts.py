@@ -45,9 +45,11 @@ def placed(drafts: Iterable[Draft], case: Case) -> Iterator[Finding]:
     for draft in made:
         worst = tuple(_place(rows[a], rows.get(-1 if b is None else b), draft) for a, b in draft.pairs[:MOST_PLACES] if a in rows)
         about = tuple(sorted({number for number, _ in draft.pairs}) if draft.about is None else draft.about)
+        clashes = tuple(sorted({other for _, other in draft.pairs if other is not None}))
         yield Finding(
-            draft.rule, draft.severity, draft.count, draft.found, draft.fix, worst, tuple(draft.remove), draft.allowed, draft.figures, about
-        )
+            draft.rule, draft.severity, draft.count, draft.found, draft.fix, worst, tuple(draft.remove), draft.allowed, draft.figures,
+            about, clashes,
+        )  # fmt: skip
 
 
 def _place(row: SeenRow, other: SeenRow | None, draft: Draft) -> Place:

@@ -82,6 +82,8 @@ class Finding:
     allowed: str | None = None
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
     about: Sequence[int] = ()
+    clashes: Sequence[int] = ()
+    """The numbers of the rows that those clash with: the held-out ones of a leak."""
 
     @property
     def refuses(self) -> bool:

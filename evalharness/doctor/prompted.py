@@ -108,7 +108,8 @@ def _finding(prompt: Prompt, labels: list[str], rows: list[tuple[SeenRow, str]])
         Place(row.sample.source, excerpt(row.sample.input), _line(prompt, text or row.sample.input, where))
         for row, text in rows[:MOST_PLACES]
     )
-    return Finding("leak.prompt", bad, len(rows), f"{found}: the prompt may give answers away", fix, worst)
+    numbers = tuple(sorted(row.number for row, _ in rows))
+    return Finding("leak.prompt", bad, len(rows), f"{found}: the prompt may give answers away", fix, worst, about=numbers)
 
 
 def _line(prompt: Prompt, text: str, where: str) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from evalharness.data.leaks import input_key
 from evalharness.data.paths import display
-from evalharness.doctor.examine import examine
+from evalharness.doctor.examine import examine, read
 from evalharness.doctor.findings import Finding
 from evalharness.errors import DataError, Problem
 from evalharness.pipeline.plan import Plan
@@ -23,11 +24,16 @@ _STOPS = ("leak.", "secret.")
 
 
 def examined(plan: Plan) -> tuple[Finding, ...]:
-    """What the rules that need no extra package find, worst first. Nothing where nothing is to be done: it was looked at then."""
-    if plan.nothing_to_do:
+    """What the rules that need no extra package find, worst first.
+
+    Nothing where nothing is to be done: it was looked at then. Leaks that are allowed are looked for every time.
+    """
+    data = plan.loaded.suite.data
+    lenient = data.leaks == "allow" or any(rule.startswith("leak.") for rule in data.allow)
+    if plan.nothing_to_do and not lenient:
         return ()
     found = examine(plan.loaded, cheap=True).findings
-    if plan.loaded.suite.data.leaks != "allow":
+    if data.leaks != "allow":
         return found
     return tuple(replace(each, allowed=ALLOWED) if _leak(each) else each for each in found)
 
@@ -37,6 +43,14 @@ def refuse(plan: Plan, findings: Sequence[Finding]) -> None:
     stops = [each for each in findings if each.refuses and each.rule.startswith(_STOPS)]
     if stops:
         raise DataError([Problem(display(plan.loaded.path), each.rule, f"{each.found}{_where(each)}", _fix(each)) for each in stops])
+
+
+def leaked(plan: Plan, findings: Sequence[Finding]) -> frozenset[str]:
+    """Ids of the held-out samples that are also learned from or shown in a prompt, nearly or letter by letter, and allowed to be."""
+    allowed = [each for each in findings if each.rule.startswith("leak.") and each.severity == "error" and each.allowed is not None]
+    numbers = {number for each in allowed for number in (*each.about, *each.clashes)}
+    keys = {input_key(row.sample) for row in read(plan.loaded, numbers) if row.side == "test"}
+    return plan.splits.leaked | {sample.id for sample in plan.splits.test.samples if input_key(sample) in keys}
 
 
 def _leak(each: Finding) -> bool:

@@ -26,7 +26,7 @@ from evalharness.doctor.kept import rows_of
 from evalharness.errors import EvalhError, StoreError
 from evalharness.ids import ulid
 from evalharness.pipeline.budget import Budget
-from evalharness.pipeline.checked import examined, refuse, told
+from evalharness.pipeline.checked import examined, leaked, refuse, told
 from evalharness.pipeline.entries import Entry, endpoint_model
 from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, missing, score_missing
@@ -293,8 +293,9 @@ def _begin(plan: Plan, store: Store, run_id: str, findings: Sequence[Finding]) -
             store.put_dataset(split)
     store.put_train_rows(run_id, [sample.id for sample in splits.train.samples])
     store.put_metrics(run_id, [_metric_row(label, metric) for label, metric in loaded.metrics.items()])
-    if findings or splits.leaked:
-        store.put_findings(run_id, rows_of(findings), splits.leaked)
+    items = leaked(plan, findings)
+    if findings or items:
+        store.put_findings(run_id, rows_of(findings), items)
 
 
 def _metric_row(label: str, metric: Metric) -> MetricRow:

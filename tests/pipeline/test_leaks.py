@@ -36,7 +36,7 @@ def test_a_few_shot_example_that_is_held_out_refuses_too(workspace: Workspace) -
     workspace.write("data/test.jsonl", rows([f"test word {i}" for i in range(10)], lambda text: f"label {text[-1]}"))
     workspace.write("prompts/shout.md", prompt)
     workspace.suite(SUITE, ('"Say it: {{ input }}"', "prompts/shout.md"))
-    with pytest.raises(DataError, match="leak.prompt: .*shout.md"):
+    with pytest.raises(DataError, match=r"leak\.prompt: .*shout\.md"):
         workspace.run()
     assert workspace.log() == []
     assert not workspace.store.path.exists()
@@ -75,13 +75,27 @@ def test_findings_are_stored_with_the_run_and_told_once(workspace: Workspace) ->
     assert "duplicate.exact" in said[0]
 
 
+def test_near_leaks_that_are_allowed_count_as_leaked_too(workspace: Workspace) -> None:
+    question = "please tell me how long a transfer to my other account in {} will take this week"
+    workspace.write("data/train.jsonl", rows([question.format("Spain"), "train 1"], str.upper))
+    workspace.write("data/test.jsonl", rows([question.format("Italy"), *[f"test {i}" for i in range(9)]], str.upper))
+    workspace.suite()
+    with pytest.raises(DataError, match=r"leak\.near: .*data.allow: \{leak\.near: WHY\}"):
+        workspace.run()
+    workspace.suite(SUITE, ("dev: data", "allow: {leak.near: countries differ}, dev: data"))
+    for _ in range(2):  # the second run has nothing to do, and says the same
+        view = load(workspace.store, workspace.run().run_id, workspace.root)
+        assert view.leaked == 1
+        assert "1 of the 10 held-out items was also learned from" in compare(view, "tuned", "plain").sentence
+
+
 KEY = "sk-proj-" + "4fT9zQ2mLw8Xc1Vb6Ny3Kd7H" + "T3BlbkFJ" + "a5Rg0Pj8Ue2Wi9Ox4Sm"
 
 
 def test_a_key_in_rows_that_would_be_sent_refuses_and_is_not_repeated(workspace: Workspace) -> None:
     workspace.write("data/test.jsonl", rows(["test 0", f"why does {KEY} not work"], str.upper))
     workspace.suite(SUITE, ("doubles.py:Echo/echo", "{doubles.py:Echo: {name: echo, hosted: true}}"))
-    with pytest.raises(DataError, match="secret.key: ") as told:
+    with pytest.raises(DataError, match=r"secret\.key: ") as told:
         workspace.run()
     assert KEY not in str(told.value)
     assert workspace.log() == []
