@@ -1,6 +1,8 @@
 """One set of rows divided into train, dev and test, so that no held-out row has a near-duplicate that is learned from.
 
->>> torn([(0, 1, 0.95)], ["train", "test"])                     # row 0 is near row 1, which is held out
+>>> torn = Torn(["train", "test"])
+>>> torn.add(0, 1, 0.95)                                        # row 0 is near row 1, which is held out
+>>> torn.rows()
 {0: 1}
 
 What is promised, of any two sets of rows that have a row in common, in any order:
@@ -22,7 +24,7 @@ from math import sqrt
 
 from evalharness.data.files import Faults, Row
 from evalharness.data.leaks import input_key
-from evalharness.data.near import near_pairs
+from evalharness.data.near import near_some
 from evalharness.data.rows import split_group, stratum_of
 from evalharness.data.split import SIDES, Side, side
 from evalharness.records import Sample
@@ -63,33 +65,70 @@ def divide(rows: Iterable[tuple[Row, Sample]], spec: DataSpec, faults: Faults) -
     if spec.leaks == "allow":
         deque(inputs(), maxlen=0)
     else:
-        left_out = torn(near_pairs(inputs(), split.near), sides)
+        left_out = _torn(inputs(), split, sides)
     counts: dict[str, Counter[Side]] = {}
     for k, value in enumerate(strata):
         counts.setdefault(value, Counter())[sides[k]] += k not in left_out
     return Divided(sides, left_out, counts)
 
 
-def torn(pairs: Iterable[tuple[int, int, float]], sides: Sequence[Side]) -> dict[int, int]:
-    """Row -> a row that it is near or equal to and that is held out more strictly (test before dev before train).
+def _torn(inputs: Iterator[str], split: Split, sides: Sequence[Side]) -> dict[int, int]:
+    found = Torn(sides)
+    for pair in near_some(inputs, split.near, found.wanted):
+        found.add(*pair)
+    return found.rows()
 
-    `pairs` as `near_pairs` gives them: each equal text (score 1.0) with the first of its kind, which alone is near others.
-    `sides` is looked at after the pairs were read.
+
+class Torn:
+    """Finds the rows that are near or equal to one that is held out more strictly: test before dev before train.
+
+    Pairs come as `near_some` gives them: equal texts first, each with the first of its kind, which alone is near others.
     """
-    found = list(pairs)
-    first = {later: earlier for earlier, later, score in found if score == 1.0}
-    strictest: dict[int, int] = {}
-    for k, each in enumerate(sides):
-        best = strictest.setdefault(first.get(k, k), k)
-        if _ORDER[each] > _ORDER[sides[best]]:
-            strictest[first.get(k, k)] = k
-    near = dict(strictest)
-    for i, j, score in found:
-        if score < 1.0:
-            for one, other in ((i, j), (j, i)):
-                if _ORDER[sides[strictest[other]]] > _ORDER[sides[near[one]]]:
-                    near[one] = strictest[other]
-    return {k: near[first.get(k, k)] for k, each in enumerate(sides) if _ORDER[sides[near[first.get(k, k)]]] > _ORDER[each]}
+
+    def __init__(self, sides: Sequence[Side]) -> None:
+        self._sides = sides  # which may still grow while equal texts come
+        self._first: dict[int, int] = {}
+        self._near: dict[int, int] | None = None
+        self._strictest: dict[int, int] = {}
+        self._orders: dict[int, set[int]] = {}
+
+    def wanted(self, i: int, j: int) -> bool:
+        """Whether it would leave out a row more if these texts were near."""
+        return self._tears(i, j) or self._tears(j, i)
+
+    def add(self, i: int, j: int, score: float) -> None:
+        """A pair that was found."""
+        if score == 1.0:
+            self._first[j] = i
+        elif self._tears(i, j):
+            self._known()[i] = self._strictest[j]
+        elif self._tears(j, i):
+            self._known()[j] = self._strictest[i]
+
+    def rows(self) -> dict[int, int]:
+        """Row to leave out -> a row that it is near to."""
+        near = self._known()
+        kinds = [near[self._first.get(k, k)] for k in range(len(self._sides))]
+        return {k: kinds[k] for k, each in enumerate(self._sides) if self._order(kinds[k]) > _ORDER[each]}
+
+    def _order(self, row: int) -> int:
+        return _ORDER[self._sides[row]]
+
+    def _tears(self, one: int, other: int) -> bool:
+        near = self._known()
+        known, strict = self._order(near[one]), self._order(self._strictest[other])
+        return any(known <= order < strict for order in self._orders[one])
+
+    def _known(self) -> dict[int, int]:
+        """First of a kind -> the strictest row known of those that are near or equal to it."""
+        if self._near is None:
+            for k in range(len(self._sides)):
+                kind = self._first.get(k, k)
+                self._orders.setdefault(kind, set()).add(self._order(k))
+                if self._order(k) > self._order(self._strictest.setdefault(kind, k)):
+                    self._strictest[kind] = k
+            self._near = dict(self._strictest)
+        return self._near
 
 
 def sentences(made: Divided, spec: DataSpec, source: Callable[[int], str]) -> Iterator[str]:

@@ -20,8 +20,7 @@ import tempfile
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 import numpy as np
@@ -35,6 +34,7 @@ _BATCH = 1 << 18  # words that are worked on at a time
 _BINS = 1 << 22  # most counters of word sequences; two that share a counter look more common than they are
 _ALL = 64  # texts with words in common that are all compared with each other
 _SOME = 8  # how many others each is compared with where there are more
+_ENOUGH = 32  # others that a text is near to, from which on it waits for texts that have fewer
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -43,15 +43,29 @@ def near_pairs(texts: Iterable[str], threshold: float = 0.9) -> Iterator[tuple[i
 
     A text that equals an earlier one is paired with the first such text alone (score 1.0): n equal texts are n - 1 pairs, and
     only the first of them is compared with others. Texts of fewer than threshold / (1 - threshold) words (9 for 0.9) are near
-    only if they are equal; texts without words never. Raises ValueError for a threshold below 0.7 or above 1.
+    only if they are equal; texts without words never. Two texts that are both near 32 others need not be paired.
+    Raises ValueError for a threshold below 0.7 or above 1.
+    """
+    others: Counter[int] = Counter()
+    pairs = []
+    for i, j, score in near_some(texts, threshold, lambda i, j: others[i] < _ENOUGH or others[j] < _ENOUGH):
+        pairs.append((i, j, score))
+        if score < 1:
+            others.update((i, j))
+    yield from sorted(pairs, key=lambda pair: (pair[1], pair[0]))
+
+
+def near_some(texts: Iterable[str], threshold: float, wanted: Callable[[int, int], bool]) -> Iterator[tuple[int, int, float]]:
+    """The same pairs as they are found: all equal ones first, then near ones in an order that only the texts decide.
+
+    `wanted` is asked right before two texts are compared: what came before may have made it needless.
     """
     if not 0.7 <= threshold <= 1:
         raise ValueError(f"threshold {threshold}: expected 0.7 to 1")
     with tempfile.TemporaryFile(prefix="evalh-near-") as file:
         kept = _Kept(file)
-        pairs = list(kept.fill(texts))
-        pairs += _verified(kept, *_candidates(kept, _Length(threshold)), threshold)
-    yield from sorted(pairs, key=lambda pair: (pair[1], pair[0]))
+        yield from kept.fill(texts)
+        yield from _verified(kept, *_candidates(kept, _Length(threshold)), threshold, wanted)
 
 
 class _Length:
@@ -232,7 +246,9 @@ def _candidates(kept: _Kept, about: _Length) -> tuple[Ints, Ints]:
         low, high = np.minimum(text[at], text[at + apart]), np.maximum(text[at], text[at + apart])
         fine = _possible(kept, about, low, high)
         pairs = np.union1d(pairs, low[fine] * len(kept.place) + high[fine])
-    return pairs // max(1, len(kept.place)), pairs % max(1, len(kept.place))
+    a, b = pairs // max(1, len(kept.place)), pairs % max(1, len(kept.place))
+    order = np.argsort((kept.digest[a] + kept.digest[b]) * _GOLDEN, kind="stable")
+    return a[order], b[order]
 
 
 def _possible(kept: _Kept, about: _Length, a: Ints, b: Ints, block: int = 1 << 20) -> npt.NDArray[np.bool_]:
@@ -246,41 +262,48 @@ def _possible(kept: _Kept, about: _Length, a: Ints, b: Ints, block: int = 1 << 2
     return found
 
 
-def _verified(kept: _Kept, a: Ints, b: Ints, threshold: float) -> Iterator[tuple[int, int, float]]:
-    for i, j in zip(a.tolist(), b.tolist(), strict=True):
-        longer = int(max(kept.length[i], kept.length[j]))
+def _verified(kept: _Kept, a: Ints, b: Ints, threshold: float, wanted: Callable[[int, int], bool]) -> Iterator[tuple[int, int, float]]:
+    for one, other, i, j in zip(a.tolist(), b.tolist(), kept.place[a].tolist(), kept.place[b].tolist(), strict=True):
+        if not wanted(i, j):
+            continue
+        longer = int(max(kept.length[one], kept.length[other]))
         most = int((1 - threshold) * longer + 1e-9)
-        edits = word_edits(kept.words(i).tolist(), kept.words(j).tolist(), most)
+        edits = word_edits(kept.words(one).tolist(), kept.words(other).tolist(), most)
         if edits is not None:
-            yield int(kept.place[i]), int(kept.place[j]), 1 - edits / longer
+            yield i, j, 1 - edits / longer
 
 
 def word_edits(a: list[int], b: list[int], most: int) -> int | None:
     """Least number of words replaced, inserted or deleted to make b of a; None if it is more than `most`.
 
-    By furthest reaching diagonals (Ukkonen 1985): the work grows with the square of the edits, not with the length.
+    What is equal at both ends is cut off; then bounds that are mostly the answer; then furthest reaching diagonals.
     """
-    if max(len(a), len(b)) - sum((Counter(a) & Counter(b)).values()) > most:
+    shorter = min(len(a), len(b))
+    start = next((k for k in range(shorter) if a[k] != b[k]), shorter)
+    end = next((k for k in range(shorter - start) if a[-1 - k] != b[-1 - k]), shorter - start)
+    a, b = a[start : len(a) - end], b[start : len(b) - end]
+    one, other = set(a), set(b)
+    least = max(len(one - other), len(other - one), abs(len(a) - len(b)))
+    if least > most:
         return None
-    goal = len(b) - len(a)
-    far: dict[int, int] = {}
+    replaced = sum(map(int.__ne__, a, b)) if len(a) == len(b) else max(len(a), len(b))
+    return least if replaced == least else _by_diagonals(a, b, most)
+
+
+def _by_diagonals(a: list[int], b: list[int], most: int) -> int | None:
+    """The same by furthest reaching diagonals (Ukkonen 1985): the work grows with the square of the edits, not with the length."""
+    rows, columns, far = len(a), len(b), {0: 0}
     for edits in range(most + 1):
         reach: dict[int, int] = {}
         for diagonal in range(-edits, edits + 1):
             row = 0 if not edits else max(far.get(diagonal - 1, -1), far.get(diagonal, -2) + 1, far.get(diagonal + 1, -2) + 1)
-            row = min(row, len(a), len(b) - diagonal)
+            row = min(row, rows, columns - diagonal)
             if row < max(0, -diagonal):
                 continue
-            row += sum(1 for _ in _while_equal(a, b, row, row + diagonal))
+            while row < rows and row + diagonal < columns and a[row] == b[row + diagonal]:
+                row += 1
             reach[diagonal] = row
-        if reach.get(goal) == len(a):
+        if reach.get(columns - rows) == rows:
             return edits
         far = reach
     return None
-
-
-def _while_equal(a: list[int], b: list[int], i: int, j: int) -> Iterator[None]:
-    for left, right in zip(islice(a, i, None), islice(b, j, None), strict=False):
-        if left != right:
-            return
-        yield None
