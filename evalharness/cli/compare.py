@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +34,8 @@ def compare(
 
     from evalharness import verdict
     from evalharness.cli.report import place, run_of
-    from evalharness.report import people, visible
+    from evalharness.report import compared, people, visible
+    from evalharness.verdict.wording import Unit
 
     root, name = place(suite)
     opened = store_of(root, store)
@@ -49,27 +49,19 @@ def compare(
         return
     for each in found.evidence["metrics"]:
         typer.echo(visible(each["sentence"]))
+        unit = Unit.of(view.measure(each["metric"]).row.range)
+        typer.echo(f"  {visible(compared.facts(each, unit))}")
         for line in [*people.lines(each.get("human")), *people.opinions(each.get("judging"))]:
             typer.echo(f"  {visible(line)}")
         for line in each["slices"]:
-            typer.echo(f"  {visible(line['sentence'])}")
+            typer.echo(f"  {visible(line['sentence'])}\n    {visible(compared.facts(line, unit))}")
         if each["slices_left_out"]:
             typer.echo(f"  {each['slices_left_out']} smaller slices left out: {visible(each['metric'])} is worked out anew on every draw")
-    typer.echo(visible(_usage(found.evidence["usage"])))
+    typer.echo(visible(compared.usage(found.evidence["usage"])))
+    for caution in found.sentences[len(found.evidence["metrics"]) :]:
+        typer.echo(visible(caution))
     for flip in found.evidence["flips"]:
         typer.echo(_flip(flip))
-
-
-def _usage(usage: Mapping[str, Any]) -> str:
-    """Cost and time of each side: "Per 1,000 requests: tuned $0.40 (95% $0.38 to $0.42), …"."""
-    from evalharness.report import figures
-    from evalharness.report.model import Estimate
-
-    known = {label: each["serving"]["usd_per_1000"] for label, each in usage.items() if not each["serving"]["by_the_hour"]}
-    exact = {label: figures.price(Estimate(**found)) for label, found in known.items() if found is not None}
-    costs = ", ".join(f"{label} {exact.get(label) or figures.dollars(each['cost_usd_per_1000'])}" for label, each in usage.items())
-    times = ", ".join(f"{label} {figures.seconds(each['latency_p50_s'])}" for label, each in usage.items())
-    return f"Per 1,000 requests: {costs}. An answer takes (median): {times}."
 
 
 def _flip(flip: dict[str, Any]) -> str:

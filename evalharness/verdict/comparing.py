@@ -72,20 +72,31 @@ def _metric(view: View, arm: str, other: str, metric: str, level: float) -> dict
     facts |= {"judging": opinions} if (opinions := judged(view, [arm, other], metric)) is not None else {}
     return {
         "metric": metric,
-        **_described(found),
+        **_described(found, arm, other),
         **facts,
         "scores": {label: interval_json(evidence.interval(level), sign) for label, evidence in own.items()},
-        "missing": {arm: plain(found.missing_candidate), other: plain(found.missing_baseline)},
         "sentence": _sentence(view.measures[metric], arm, other, found),
         "slices": [
-            {"slice": name, **_described(each), "sentence": _sentence(view.measures[metric], arm, other, each, name)}
+            {
+                "slice": name,
+                **_described(each, arm, other),
+                "scores": _scores(view, each, (arm, other), metric),
+                "sentence": _sentence(view.measures[metric], arm, other, each, name),
+            }
             for name, each in slices
         ],
         "slices_left_out": len(every) - len(shown),
     }
 
 
-def _described(found: Comparison) -> dict[str, Any]:
+def _scores(view: View, found: Comparison, arms: tuple[str, str], metric: str) -> dict[str, Any]:
+    """Both scores on a slice, from what its comparison rests on; a judge's are oriented already."""
+    sign = view.measures[metric].sign if view.measures[metric].asks else 1
+    both = zip(arms, (found.candidate, found.baseline), strict=True)
+    return {label: interval_json(evidence.interval(found.level), sign) for label, evidence in both}
+
+
+def _described(found: Comparison, arm: str, other: str) -> dict[str, Any]:
     return {
         "n": found.n,
         "difference": interval_json(found.difference),
@@ -95,6 +106,7 @@ def _described(found: Comparison) -> dict[str, Any]:
         "p": plain(found.p),
         "test": found.p_method,
         "visible": plain(found.visible),
+        "missing": {arm: plain(found.missing_candidate), other: plain(found.missing_baseline)},
     }
 
 
