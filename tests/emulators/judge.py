@@ -124,7 +124,7 @@ class ScriptedChat(Chat):
         """The client has gone."""
         self.script.connections.discard(self.transport)
 
-    def answer(self, asked: dict[str, Any], kind: str) -> None:
+    def answer(self, asked: dict[str, Any], kind: str, gemini: bool) -> None:
         text, refusal = self.script(asked)
         message = {"role": "assistant", "content": text, "refusal": refusal}
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
