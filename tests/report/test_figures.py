@@ -9,7 +9,15 @@ from evalharness.report import figures
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "unknown"), (0.0123, "12 ms"), (0.0995, "0.1 s"), (0.182, "0.18 s"), (12.3, "12 s"), (75.0, "1 min 15 s"), (3700.0, "1 h 01 min")],
+    [
+        (None, "unknown"),
+        (0.0123, "12 ms"),
+        (0.0995, "0.1 s"),
+        (0.182, "0.18 s"),
+        (12.3, "12 s"),
+        (75.0, "1 min 15 s"),
+        (3700.0, "1 h 01 min"),
+    ],
 )
 def test_seconds(value: float | None, text: str) -> None:
     assert figures.seconds(value) == text
