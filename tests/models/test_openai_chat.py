@@ -449,3 +449,15 @@ def test_azure_openai(monkeypatch: pytest.MonkeyPatch) -> None:
         assert asked._url(requests(1)[0]).endswith("/openai/deployments/gpt-x-mini/chat/completions?api-version=2025-04-01-preview")
         assert "Authorization" not in asked._headers()[0]
         assert KEY in asked._headers()[1]  # which no message shows
+
+
+def test_no_more_is_asked_than_is_taken(service: OpenAIEmulator) -> None:
+    async def slow_taker() -> int:
+        replies = model(concurrency=4).generate(requests(40))
+        await anext(replies)
+        await asyncio.sleep(0.3)
+        sent = len(service.called("chat"))
+        await replies.aclose()
+        return sent
+
+    assert asyncio.run(slow_taker()) == 4  # one is in hand, three wait: killed now, no more than these would be asked again

@@ -49,35 +49,37 @@ class Patience:
 
 
 async def answers(requests: Iterable[Request], ask: Ask, pace: Pace, patience: Patience, most: int) -> AsyncGenerator[Reply]:
-    """One reply per request, in any order; at most `most` of this call's requests are in flight.
+    """One reply per request, in any order; at most `most` of this call's requests are in flight or answered and not taken yet.
 
+    So a process that is killed loses no more answers than that, however slow whoever takes them is.
     Closing the iterator early cancels what is in flight. A defect in `ask` (any other exception) is raised here.
     """
     asking = _Asking(ask, pace, patience)
-    source, replies = iter(requests), asyncio.Queue[Reply | Exception | None](maxsize=256)
-    in_flight = asyncio.Semaphore(most) if most < pace.most else None
+    source, replies = iter(requests), asyncio.Queue[Reply | Exception | None]()
+    gate = asyncio.Semaphore(most)
 
     async def work() -> None:
         try:
             for request in source:
-                await replies.put(await asking.settle(request, in_flight))
+                replies.put_nowait(await asking.settle(request, gate))
         except Exception as error:  # handed to the consumer, which raises it
-            await replies.put(error)
+            replies.put_nowait(error)
         else:
-            await replies.put(None)
+            replies.put_nowait(None)
 
     # Twice as many workers as slots: those that wait to try again must not keep a slot's worth of work from being done.
     workers = [asyncio.create_task(work()) for _ in range(min(2 * most, operator.length_hint(requests, 2 * most)))]
     running = len(workers)
     try:
         while running:
-            reply = await replies.get()
-            if isinstance(reply, Exception):
-                raise reply
-            if reply is None:
+            found = await replies.get()
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
                 running -= 1
-            else:
-                yield reply
+                continue
+            yield found
+            gate.release()  # whoever takes the answers has this one, and wants another
     finally:
         for worker in workers:
             worker.cancel()
@@ -95,12 +97,13 @@ class _Asking:
         self.asleep_at: float | None = None
         self.told_at = 0.0
 
-    async def settle(self, request: Request, in_flight: asyncio.Semaphore | None) -> Reply:
-        """Try until there is a reply."""
+    async def settle(self, request: Request, gate: asyncio.Semaphore) -> Reply:
+        """Try until there is a reply; the gate, which is passed for each try, is still held with it."""
         spent, last = _Spent(), Again("")
         while not self.halted.is_set():
+            await gate.acquire()
             try:
-                reply = await self._once(request, in_flight)
+                return self._answered(await self._slot(request), spent.usd)
             except Halted as halt:
                 self._halt(f"stopped asking: {halt}")
                 return _failed(request, str(halt), None, spent.usd)
@@ -108,30 +111,20 @@ class _Asking:
                 self._count(no.systemic, str(no))
                 return _failed(request, str(no), no.raw, spent.usd)
             except Again as again:
-                last = again
-                if again.waking:
-                    await self._awake(again)
-                    continue
-                pause = spent.on(again, self.patience)
+                last, pause = again, None if again.waking else spent.on(again, self.patience)
                 if again.reply is not None and (spent.doubts == _BELIEVED or pause is None):
                     return self._answered(again.reply, spent.usd - (again.cost_usd or 0.0))
-                if pause is None:
+                if pause is None and not again.waking:
                     self._count(True, str(again))
-                    break
-                await self._sleep(pause, again)
-            else:
-                return self._answered(reply, spent.usd)
+                    return _failed(request, str(again), again.raw, spent.usd)
+            gate.release()
+            await (self._awake(last) if pause is None else self._sleep(pause, last))
+        await gate.acquire()
         return _failed(request, str(last) or self.why, last.raw, spent.usd)
 
     def _answered(self, reply: Reply, spent_usd: float) -> Reply:
         self.given_up, self.asleep_at = 0, None
         return replace(reply, cost_usd=reply.cost_usd + spent_usd) if spent_usd and reply.cost_usd is not None else reply
-
-    async def _once(self, request: Request, in_flight: asyncio.Semaphore | None) -> Reply:
-        if in_flight is not None:
-            async with in_flight:
-                return await self._slot(request)
-        return await self._slot(request)
 
     async def _slot(self, request: Request) -> Reply:
         await self.pace.enter()
