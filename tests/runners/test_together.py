@@ -240,7 +240,8 @@ def test_a_check_that_takes_forever_is_told(service: TogetherEmulator, job: Job)
         runner(timeout_s=0.05).submit(job)
 
 
-def test_file_states_that_nobody_knows_do_not_stop_it(service: TogetherEmulator, job: Job) -> None:
+def test_file_states_that_nobody_knows_do_not_stop_it(service: TogetherEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalharness.runners.together.files.UNKNOWN_S", 0.3)
     service.file_states = ["SHINY"]
     with pytest.raises(ProviderError, match="not validated"):  # the service has the last word
         hasty_runner().submit(job)
@@ -434,9 +435,7 @@ def test_an_unpriced_job_costs_what_the_book_says_or_nobody_knows(service: Toget
     assert runner(prices={"usd_per_million_training_tokens": 5.0}).poll(handle).cost_usd == pytest.approx(0.06)
 
 
-@pytest.mark.parametrize(
-    "dates", [{}, {"created_at": "yesterday"}, {"created_at": "2026-09-21T14:13:20", "updated_at": "soon"}]
-)
+@pytest.mark.parametrize("dates", [{}, {"created_at": "yesterday"}, {"created_at": "2026-09-21T14:13:20", "updated_at": "soon"}])
 def test_dates_that_cannot_be_read_are_no_duration(dates: dict[str, str]) -> None:
     assert jobs.status({"status": "cancelled", **dates}, [], [], None, None).seconds is None
 
