@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from evalharness.errors import ProviderError, Refused
+from evalharness.waits import retry_after
 
 T = TypeVar("T")
 
 LOOKS_S = (0.0, 1.0, 4.0)
 """Pauses before each look for something whose create is in doubt: services list what is new with a delay."""
 _READS_S = (0.5, 2.0)
-_TURNS, _LONGEST_WAIT_S, _DATE_WAIT_S = 4, 30.0, 5.0
-"""How often a create that rate limits turn away is asked for, and seconds between."""
+_TURNS, _LONGEST_WAIT_S = 4, 30.0
+"""How often a create that rate limits turn away is asked for, and the longest pause between, in seconds."""
 _BROKEN = (ValueError, AttributeError, TypeError, KeyError)
 """What SDKs raise, besides their own errors, when a web page or half an answer comes where JSON should."""
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
@@ -116,13 +117,8 @@ def _asked_wait(error: Exception) -> float | None:
     """Seconds that a rate limit's Retry-After asks to wait, at most half a minute; None for anything else."""
     said = getattr(error, "retry_after", None)
     headers = getattr(getattr(error, "response", None), "headers", None)
-    said = headers.get("retry-after") if said is None and headers is not None else said
-    if status_of(error) != 429 or said is None:
-        return None
-    try:
-        return min(max(float(said), 0.0), _LONGEST_WAIT_S)
-    except ValueError:  # a date
-        return _DATE_WAIT_S
+    said = retry_after(headers) if said is None and headers is not None else said
+    return min(said, _LONGEST_WAIT_S) if status_of(error) == 429 and said is not None else None
 
 
 def status_of(error: Exception) -> int | None:

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "evalharness"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    "": 0, "ids": 0, "errors": 0, "stats": 0,
+    "": 0, "ids": 0, "errors": 0, "waits": 0, "stats": 0,
     "records": 1, "protocols": 1, "registry": 1, "spec": 1, "prompts": 1, "bases": 1, "causal": 1, "prices": 1, "embedded": 1,
     "google": 1, "buying": 1,
     "store": 2, "data": 2, "reading": 2, "scaffold": 2,

@@ -26,6 +26,7 @@ from evalharness.metrics.judge.jurors import Juror
 from evalharness.prices import price
 from evalharness.protocols import Floats
 from evalharness.spec import Use, model_use
+from evalharness.waits import retry_after
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -145,9 +146,8 @@ class ServiceEmbedder:
         body = {"model": self._settings.name, "input": list(texts), "encoding_format": "float"}
         try:
             async with session.post(self._url, json=body, allow_redirects=False) as response:
-                after = response.headers.get("Retry-After", "")
                 content = await response.json(content_type=None) if response.status == 200 else await response.text()
-                return response.status, content, float(after) if after.replace(".", "", 1).isdigit() else None
+                return response.status, content, retry_after(response.headers)
         except TimeoutError:
             return 0, f"no answer within {self._settings.timeout_s:g} s", None
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -151,6 +151,8 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
                     taken.take(reply, *found)
                     counts = done[_name(found[0])]
                     counts[0] += 1
+                    if not (model.local or desk.writer.has_room(Output)):  # what was paid for is stored before more is taken
+                        await asyncio.to_thread(desk.writer.room, Output)
                     emit(Event("generate", _shown(found[0]), counts[0], counts[1]))
             for key, found in waiting.items():
                 if key in rounds.unsent:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,6 @@ from evalharness.pipeline.scoring import asks_a_model, metric_id
 from evalharness.protocols import AskingMetric, Metric, Opinion, Question
 from evalharness.records import Output, Sample, Score
 from evalharness.store import Store
-from evalharness.store.writer import ROWS
 
 log = logging.getLogger("evalh")
 
@@ -153,11 +152,12 @@ class _Session:
                 self._put(case.failed(self._metric))
         asked = [case for case in found.values() if case.answered]
         total, count, errors = len(asked), 0, 0
-        async with self._flushes() as flush, aclosing(self._scores(asked, rehearse=rehearse)) as scores:
+        async with aclosing(self._scores(asked, rehearse=rehearse)) as scores:
             async for score in scores:
                 self._put(score)
                 count, errors = count + 1, errors + (score.error is not None)
-                flush(count)
+                if not self._desk.writer.has_room(Score):  # opinions are dear: they are stored before more are taken
+                    await asyncio.to_thread(self._desk.writer.room, Score)
                 self._emit(Event("score", self._name, count, total, cost_usd=self._spent or None))
         self._done.errors += errors
         if errors and errors == count:
@@ -169,22 +169,6 @@ class _Session:
     def _put(self, score: Score) -> None:
         self._desk.writer.put(score)
         self._done.scored += 1
-
-    @asynccontextmanager
-    async def _flushes(self) -> AsyncGenerator[Callable[[int], None]]:
-        """Flushes beside the asking, one at a time, in groups half as large as the writer's own: opinions are dear, and
-        what waits while a group is written must not make more than one flush of the writer's.
-        """
-        running: list[asyncio.Task[None]] = []
-
-        def flush(count: int) -> None:
-            if count % (ROWS // 2) == 0 and all(task.done() for task in running):
-                running[:] = [asyncio.create_task(asyncio.to_thread(self._desk.writer.flush))]
-
-        try:
-            yield flush
-        finally:
-            await asyncio.gather(*running)
 
     async def _scores(self, asked: Sequence[Case], *, rehearse: bool) -> AsyncGenerator[Score]:
         """A score for every case that the budget has room for."""

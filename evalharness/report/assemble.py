@@ -61,6 +61,7 @@ def of_view(view: View, notes: Sequence[str] = ()) -> Report:
         flips=details.flips,
         confusions=details.confusions,
         field_errors=details.field_errors,
+        data=details.data,
         seed=view.seed,
     )
 

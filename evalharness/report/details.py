@@ -11,7 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import evalharness.report.mistakes as mistakes
-from evalharness.report.model import Cell, Confusion, Curve, CurvePoint, Estimate, FieldErrors, Flip, HistoryPoint, Row, SliceCell
+from evalharness.report.model import (
+    Cell,
+    Confusion,
+    Curve,
+    CurvePoint,
+    DataFinding,
+    Estimate,
+    FieldErrors,
+    Flip,
+    HistoryPoint,
+    Row,
+    SliceCell,
+)
 from evalharness.stats import Evidence
 from evalharness.store import Part
 from evalharness.verdict import View, confidence_of, level_of
@@ -38,6 +50,7 @@ class Details:
     flips: tuple[Flip, ...]
     confusions: tuple[Confusion, ...]
     field_errors: tuple[FieldErrors, ...]
+    data: tuple[DataFinding, ...]
     notes: tuple[str, ...]
 
     @staticmethod
@@ -54,8 +67,15 @@ class Details:
             flips=tuple(_flips(view, told, reference, metric)) if told is not None else (),
             confusions=tuple(mistakes.confusions(view)),
             field_errors=tuple(mistakes.field_errors(view)),
+            data=tuple(_data(view)),
             notes=tuple(notes),
         )
+
+
+def _data(view: View) -> Iterator[DataFinding]:
+    for each in view.store.findings(view.run.run_id):
+        places = tuple(source for source, _, _ in each.worst)
+        yield DataFinding(each.rule, each.severity, each.count, each.found, each.fix, each.allowed, places)
 
 
 def _shown_slices(view: View) -> tuple[list[tuple[str, Rows]], list[str]]:

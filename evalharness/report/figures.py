@@ -112,6 +112,16 @@ def gate_reference(report: Report) -> str:
     return str(evidence.get("against", report.reference))
 
 
+def checked(report: Report) -> list[str]:
+    """What the data checks found, worst first, without mere notes."""
+    told = [each for each in report.data if each.severity != "note"]
+    return [f"{each.severity} {each.rule}: {each.found}{_allowed(each.allowed)}" for each in told]
+
+
+def _allowed(reason: str | None) -> str:
+    return "" if reason is None else f" (allowed: {reason})"
+
+
 def needed(items: int | None) -> str:
     """What an open check lacks: " (about 2,400 items would show it if nothing changed)", or nothing."""
     return "" if items is None else f" ({about(items)} items would show it if nothing changed)"

@@ -31,6 +31,7 @@ def text(report: Report) -> str:
         *_gate(report),
         *_list("Decision", (report.decision or {}).get("sentences", [])[1:]),
         *_list("Notes", report.notes),
+        *_folded("Data checks", ["\n".join(f"- {for_markdown(line)}" for line in figures.checked(report))]),
         *_folded("Other metrics", [_leaderboard(report, metric) for metric in others]),
         *_folded("Slices", [_slices(report, metric) for metric in [*main, *others]]),
         *_folded("Mistakes", ["\n".join(_mistakes(report))]),

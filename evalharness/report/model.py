@@ -237,6 +237,20 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
+class DataFinding:
+    """What the data checks found when the run began, by rule (docs/check.md). `allowed` is the suite's reason to leave it
+    so, None where it gives none; `places` are the worst rows as file:line."""
+
+    rule: str
+    severity: str
+    count: int
+    found: str
+    fix: str
+    allowed: str | None
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A run's report. `rows` are best first by the metric `ranked_by`, arms that were not scored last.
 
@@ -263,5 +277,6 @@ class Report:
     flips: tuple[Flip, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     field_errors: tuple[FieldErrors, ...] = ()
+    data: tuple[DataFinding, ...] = ()
     seed: int = 0
     schema: int = SCHEMA

@@ -59,6 +59,7 @@ class render:
         yield from _section("Decision", [plain(text) for text in (report.decision or {}).get("sentences", [])[1:]])
         yield from _section(f"Slices by {visible(report.ranked_by)}, at {percent(report.level)} each", _slices(report, width))
         yield from _section("Mistakes", [_mistakes(*each) for each in mistakes.told(report)])
+        yield from _section("Data", [plain(line) for line in figures.checked(report)])
         yield from _section("Notes", [plain(note) for note in report.notes])
         yield from _section("How", _how(report))
 

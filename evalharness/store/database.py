@@ -2,7 +2,8 @@
 
 DuckDB lets one process hold a file for writing. So nobody holds it: every read or write attaches the file to a DuckDB
 engine in memory, works for milliseconds and detaches. A second evalh waits its turn, up to `wait_s` seconds. Attaching
-took 1 ms of CPU where opening the file as a database of its own took 17: the engine's start is paid once.
+took 1 ms of CPU where opening the file as a database of its own took 17: the engine's start is paid once. What a writer
+leaves is checkpointed before it lets go, under the guard of `undo.py`.
 
 >>> with Database("results/evalh.duckdb").reading() as con:
 ...     con.execute("SELECT count(*) FROM runs").fetchone()
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from evalharness import __version__
 from evalharness.store.explain import explain, problem
+from evalharness.store.undo import Undo
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,7 +59,7 @@ class Database:
                 if self._schema(con) == len(migrations()):
                     yield con
                     return
-            with self._attached(self.path) as con:
+            with self._writable() as con:
                 _migrate(con, self._schema(con))
             with self._attached(self.path, read_only=True) as con:
                 yield con
@@ -68,7 +70,7 @@ class Database:
         with self._my_turn(), self._explained():
             if not self.path.exists():
                 self._create()
-            with self._attached(self.path) as con:
+            with self._writable() as con:
                 _migrate(con, self._schema(con))
                 with _transaction(con):
                     yield con
@@ -87,6 +89,22 @@ class Database:
             except OSError as error:
                 if error.errno not in _NO_LINKS:  # without hard links DuckDB makes the file itself, under its own lock
                     raise
+
+    @contextmanager
+    def _writable(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The file attached for writing; whatever ends this process, it stays whole."""
+        undo = Undo(self.path)
+        with ExitStack() as last, self._attached(self.path) as con:
+            # Closing any descriptor of the file gives up all locks that this process has on it: that is for after DETACH.
+            file = os.open(self.path, os.O_RDWR)
+            last.callback(os.close, file)
+            if undo.exists():  # its process died since this one looked
+                undo.put_back(file)
+            undo.keep(con, file)
+            yield con
+            undo.keep(con, file)  # again, if a commit of much has checkpointed by itself
+            con.execute("CHECKPOINT store")
+            undo.drop()
 
     @contextmanager
     def _attached(self, file: Path | str, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -124,13 +142,17 @@ class Database:
 
         name = str(file).replace("'", "''")
         sql = f"ATTACH '{name}' AS store (TYPE duckdb{', READ_ONLY' if read_only else ''})"
-        pauses, deadline = _pauses(), time.monotonic() + self.wait_s
+        pauses, deadline, undo = _pauses(), time.monotonic() + self.wait_s, Undo(Path(file))
         while True:
+            undo.recover()
+            late = time.monotonic() > deadline
             try:
                 con.execute(sql)
-                return
-            except duckdb.IOException as error:
-                if "Could not set lock" not in str(error) or time.monotonic() > deadline:
+                if late or not (read_only and undo.exists()):
+                    return
+                con.execute("DETACH store")  # whoever was writing died since this one looked
+            except duckdb.Error as error:
+                if late or not ("Could not set lock" in str(error) or undo.exists()):
                     raise
             time.sleep(next(pauses))
 

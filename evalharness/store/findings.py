@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evalharness.store.database import Database
-from evalharness.store.text import decode_or_none, encode_or_none, from_json, to_json
+from evalharness.store.text import decode_or_none, encode, encode_or_none, from_json, to_json
 
 _LEAKED = "leaked"
 """The rule of the row that holds which items were also learned from."""
@@ -61,6 +61,16 @@ class Findings(Database):
         with self.reading() as con:
             row = con.execute("SELECT json FROM findings WHERE run_id = ? AND rule = ?", [run_id, _LEAKED]).fetchone()
         return frozenset(from_json(row[0])) if row else frozenset()
+
+    def last_findings(self, suite_name: str, dataset_id: str) -> list[FindingRow]:
+        """What was found for the suite's newest run on these items whose data was checked."""
+        sql = (
+            "SELECT max(run_id) FROM findings JOIN runs USING (run_id) JOIN run_arms USING (run_id) "
+            "WHERE suite_name = ? AND dataset_id = ? AND rule != ?"
+        )
+        with self.reading() as con:
+            row = con.execute(sql, [encode(suite_name), dataset_id, _LEAKED]).fetchone()
+        return self.findings(row[0]) if row and row[0] is not None else []
 
     def findings(self, run_id: str) -> list[FindingRow]:
         """The findings of a run, in the order they were given; empty for a run whose data nobody checked."""

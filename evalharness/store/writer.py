@@ -3,8 +3,9 @@
 >>> with store.writer() as writer:
 ...     writer.put(output, score)
 
-A flush happens at 200 rows of a table, after 2 seconds, or at the end, in a thread of its own. It is stored whole or not at all,
-and writing the same records again changes nothing.
+A flush happens at 100 rows of a table, after 2 seconds, or at the end, in a thread of its own. It is stored whole or not at all,
+and writing the same records again changes nothing. Whoever puts what was dear to get waits for `room`: a process that is killed
+then loses 200 rows at most, the group that is being written and the next one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from evalharness.records import Output, Score
 from evalharness.store.database import Database
 from evalharness.store.flush import write
 
-ROWS, SECONDS, CHARACTERS = 200, 2.0, 16_000_000
+ROWS, SECONDS, CHARACTERS = 100, 2.0, 16_000_000
 """A flush is due when this much waits: rows of one table, seconds since the oldest row, characters of text."""
+UNSTORED = 200
+"""There is room while fewer rows of a table than this are not stored yet."""
 FULL_ROWS, FULL_CHARACTERS = 50_000, 128_000_000
 """`put` blocks while this much waits: what is produced faster than the disk takes it must not fill the memory."""
 
@@ -36,6 +39,9 @@ class _Waiting:
 
     def __len__(self) -> int:
         return len(self.outputs) + len(self.scores)
+
+    def of(self, kind: type[Output] | type[Score]) -> int:
+        return len(self.outputs if kind is Output else self.scores)
 
     def add(self, record: Output | Score) -> None:
         if not len(self):
@@ -69,7 +75,7 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting = _Waiting()
+        self._waiting, self._written = _Waiting(), _Waiting()
         self._changed = threading.Condition()
         self._flushing = threading.Lock()
         self._blocks: dict[str, int] = {}
@@ -97,6 +103,16 @@ class Writer:
                 self._waiting.add(record)
             if was_empty or self._waiting.due:
                 self._changed.notify_all()
+
+    def has_room(self, kind: type[Output] | type[Score]) -> bool:
+        """So few records of this kind are not stored yet that they may be lost."""
+        return self._waiting.of(kind) + self._written.of(kind) < UNSTORED
+
+    def room(self, kind: type[Output] | type[Score]) -> None:
+        """Wait until there is room. Raises StoreError if a flush failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.has_room(kind) or self._failure or self._closed)
+            self._check()
 
     def flush(self) -> None:
         """Store everything that was put so far before returning."""
@@ -141,16 +157,19 @@ class Writer:
     def _flush(self) -> None:
         with self._flushing:
             with self._changed:
-                batch, self._waiting = self._waiting, _Waiting()
+                batch = self._written = self._waiting
+                self._waiting = _Waiting()
                 self._changed.notify_all()
-            if not len(batch):
-                return
             try:
-                with self._database.writing() as con:
-                    blocks = write(con, list(batch.outputs.values()), list(batch.scores.values()), self._blocks)
-                self._blocks.update(blocks)
+                if len(batch):
+                    with self._database.writing() as con:
+                        blocks = write(con, list(batch.outputs.values()), list(batch.scores.values()), self._blocks)
+                    self._blocks.update(blocks)
             except BaseException as error:
                 with self._changed:
                     self._failure = error
                     self._changed.notify_all()
                 raise
+            with self._changed:
+                self._written = _Waiting()
+                self._changed.notify_all()

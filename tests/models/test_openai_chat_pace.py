@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from evalharness.models.chat import wire
 from evalharness.models.chat.engine import Patience, _Spent
 from evalharness.models.chat.outcome import Again, Halted, Refused
-from evalharness.models.chat.pace import START, Pace, retry_after, span
+from evalharness.models.chat.pace import START, Pace
 from evalharness.prices import Price
+from evalharness.waits import retry_after, span
 
 
 def busy(pace: Pace) -> Pace:

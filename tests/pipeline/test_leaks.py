@@ -8,6 +8,7 @@ from evalharness.errors import DataError
 from evalharness.pipeline import make_plan
 from evalharness.reading import load_suite
 from evalharness.report import build, markdown
+from evalharness.report.figures import checked
 from evalharness.verdict import compare, decide, gate, load
 from tests.pipeline.conftest import SUITE, Workspace, rows
 
@@ -69,7 +70,8 @@ def test_findings_are_stored_with_the_run_and_told_once(workspace: Workspace) ->
     first, second = workspace.run(), workspace.run()
     rules = {row.rule for row in workspace.store.findings(first.run_id)}
     assert "duplicate.exact" in rules
-    assert workspace.store.findings(second.run_id) == []
+    assert workspace.store.findings(second.run_id) == workspace.store.findings(first.run_id)
+    assert any("duplicate.exact" in line for line in checked(build(workspace.store, root=workspace.root)))
     said = [event.text for event in workspace.events if event.stage == "check"]
     assert len(said) == 1
     assert "duplicate.exact" in said[0]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from evalharness.cli import main
+from evalharness.runners import openai as runner
 from tests.emulators.openai import OpenAIEmulator
 from tests.pipeline.hosted import CASES, openai_env
 from tests.pipeline.test_kill_hosted import SUITE, make
@@ -94,3 +97,20 @@ def test_what_cannot_be_bought_is_one_clear_line(
     code, _, err = evalh("train-and-score", "suites/kill.yaml", "-q")
     assert code == 2
     assert "at least 10" in err
+
+
+def test_a_file_over_the_services_limit_is_not_sent(
+    service: OpenAIEmulator, evalh: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runner.LIMITS.max_bytes == 512_000_000
+    row = json.dumps({"input": "long " * 2_000, "target": "b"})
+    Path("data/train.jsonl").write_text("\n".join(row.replace("long", f"long{i}", 1) for i in range(60)))
+    assert evalh("plan", "suites/kill.yaml")[0] == 0
+    monkeypatch.setattr(runner, "LIMITS", dataclasses.replace(runner.LIMITS, max_bytes=512_000))  # a thousandth, for speed
+    for verb in ("plan", "train-and-score"):
+        code, _, err = evalh(verb, "suites/kill.yaml")
+        found = re.search(r"train: ([\d,]+) bytes, and the service takes at most 512,000$", err.strip())
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+        assert found is not None
+        assert 600_000 < int(found[1].replace(",", "")) < 620_000

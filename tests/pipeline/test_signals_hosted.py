@@ -52,13 +52,14 @@ def test_a_signal_releases_what_is_open(case: Case, step: str, number: signal.Si
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_after_kill_9_at_most_what_was_in_flight_and_one_flush_is_asked_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("latency_s", [0.05, 0.0])
+def test_after_kill_9_at_most_what_was_in_flight_and_one_flush_is_asked_again(tmp_path: Path, latency_s: float) -> None:
     root = make(tmp_path, CASES[0])
     (root / "suites/kill.yaml").write_text(
         "data: {train: data/train.jsonl, test: data/test.jsonl}\nbaselines: {plain: {model: openai/gpt-x-mini}}\nmetrics: [exact_match]\n"
     )
     (root / "data/test.jsonl").write_text(rows([f"question {i}" for i in range(N)], str.upper))
-    with OpenAIEmulator(checked=False, latency_s=0.05) as service:
+    with OpenAIEmulator(checked=False, latency_s=latency_s) as service:
         command = [sys.executable, "-m", "evalharness", "train-and-score", "suites/kill.yaml", "-q"]
 
         def start() -> subprocess.Popen[bytes]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import datetime
+import email.utils
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -461,6 +463,14 @@ def test_a_rate_limit_that_says_when_is_waited_for_and_looked_behind(service: Op
     assert runner().submit(job).provider_id == "ftjob-0001"
     assert len(service.jobs) == 1
     assert len(service.called("create_job")) == (1 if after else 2)  # what was made all the same is found before anything is sent
+
+
+def test_a_rate_limit_may_name_an_hour_and_not_seconds(service: OpenAIEmulator, job: Job) -> None:
+    began = time.time()
+    service.fail("create_job", Fault.http(429, "slow down", retry_after=email.utils.formatdate(began + 3, usegmt=True)))
+    assert runner().submit(job).provider_id == "ftjob-0001"
+    assert 1.9 <= time.time() - began < 10, "dates have whole seconds"
+    assert len(service.jobs) == 1
 
 
 def test_rate_limits_without_end_are_given_up(service: OpenAIEmulator, job: Job) -> None:

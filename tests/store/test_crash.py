@@ -55,7 +55,7 @@ def kill_often(path: Path, times: int) -> None:
     for _ in range(times):
         told = kill_while_writing(path, stored, chance)
         stored = check_whole_groups(Store(path), told)
-        assert {entry.name for entry in path.parent.iterdir()} <= {"evalh.duckdb", "evalh.duckdb.wal"}
+        assert {entry.name for entry in path.parent.iterdir()} <= {"evalh.duckdb", "evalh.duckdb.wal", "evalh.duckdb.undo.new"}
 
 
 def test_killed_three_times(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalharness.doctor.findings import Finding, Place
-from evalharness.doctor.kept import findings_of, rows_of
+from evalharness.doctor.kept import rows_of
 from evalharness.store import FindingRow, Store
 
 LEAK = Finding(
@@ -21,7 +21,7 @@ def test_findings_come_back_in_order(tmp_path: Path) -> None:
     assert store.findings("run1") == []
     store.put_findings("run1", rows_of([NOTE, LEAK]))
     store.put_findings("run2", rows_of([LEAK]))
-    assert findings_of(store.findings("run1")) == [NOTE, LEAK]
+    assert store.findings("run1") == rows_of([NOTE, LEAK])
     assert [row.refuses for row in store.findings("run1")] == [False, True]
     assert store.sql("SELECT rule, severity, count FROM findings WHERE run_id = 'run1' ORDER BY position")[1] == [
         ("outlier.length", "note", 1),
@@ -37,9 +37,3 @@ def test_a_run_checked_again_keeps_the_last_findings_only(tmp_path: Path) -> Non
     assert (row.found, row.refuses, row.worst) == ("one", False, ())
     store.put_findings("run1", [])
     assert store.findings("run1") == []
-
-
-def test_row_numbers_are_not_kept(tmp_path: Path) -> None:
-    store = Store(tmp_path / "evalh.duckdb")
-    store.put_findings("run1", rows_of([Finding("duplicate.exact", "warning", 2, "x", "y", rows=(3, 4))]))
-    assert findings_of(store.findings("run1"))[0].rows == ()

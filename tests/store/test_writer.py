@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalharness.errors import StoreError
+from evalharness.records import Output, Score
 from evalharness.store import Store, writer
 from tests.store import made
 
@@ -37,15 +38,43 @@ def until(true: Callable[[], bool], seconds: float = 60) -> bool:
     return True
 
 
-def test_200_rows_are_flushed_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_100_rows_are_flushed_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SECONDS", 1e6)
     with store.writer() as open_writer:
-        open_writer.put(*(made.output("a", "d", f"s{i}") for i in range(199)))
-        open_writer.put(*(made.score(made.output("a", "d", f"s{i}"), "m", 1.0) for i in range(199)))
+        open_writer.put(*(made.output("a", "d", f"s{i}") for i in range(99)))
+        open_writer.put(*(made.score(made.output("a", "d", f"s{i}"), "m", 1.0) for i in range(99)))
         time.sleep(0.3)
         assert count(store) == 0
-        open_writer.put(made.output("a", "d", "s199"))
-        assert until(partial(has, store, 200))
+        open_writer.put(made.output("a", "d", "s99"))
+        assert until(partial(has, store, 100))
+
+
+def test_room_is_there_again_when_what_waits_was_written(store: Store) -> None:
+    at_most = 0
+    with store.writer() as open_writer:
+        for i in range(3000):
+            open_writer.put(made.output("a", "d", f"s{i}"))
+            if not open_writer.has_room(Output):
+                open_writer.room(Output)
+            if i % 100 == 0:
+                at_most = max(at_most, i + 1 - count(store))
+            assert open_writer.has_room(Score)
+    assert count(store) == 3000
+    assert 0 < at_most <= writer.UNSTORED
+
+
+def test_who_waits_for_room_is_told_that_a_flush_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        time.sleep(0.3)
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(writer, "write", full)
+    open_writer = store.writer()
+    open_writer.put(*(made.output("a", "d", f"s{i}") for i in range(writer.UNSTORED)))
+    with pytest.raises(StoreError, match="full"):
+        open_writer.room(Output)
+    with pytest.raises(StoreError, match="full"):
+        open_writer.close()
 
 
 def test_old_rows_are_flushed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 from evalharness.models.chat import wire
 from evalharness.models.chat.outcome import Again, Halted, Refused
-from evalharness.models.chat.pace import retry_after, span
 from evalharness.prices import Price
 from evalharness.records import Reply, Request
+from evalharness.waits import retry_after, span
 
 Json = dict[str, Any]
 

@@ -14,13 +14,13 @@ One Pace serves every model of a process that talks to the same service with the
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import re
 import statistics
 import time
 from collections import deque
 from collections.abc import Mapping
 from weakref import WeakKeyDictionary
+
+from evalharness.waits import span
 
 START = 16
 _CROWDED = 3.0
@@ -28,8 +28,6 @@ _CROWDED = 3.0
 _RARE = 0.2
 """Share of refusals among recent answers up to which one Retry-After does not hold everybody up."""
 _MEMORY = 0.1
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PACES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pace]] = WeakKeyDictionary()
 
 
@@ -146,27 +144,3 @@ def shared(key: str, most: int) -> Pace:
     pace = paces.setdefault(key, Pace(most))
     pace.most = max(pace.most, most)
     return pace
-
-
-def span(text: str) -> float | None:
-    """Seconds of "1.5", "20ms", "1s" or "6m0s"; None if it is none of these."""
-    text = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = _SPAN.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that retry-after-ms or Retry-After (seconds or an HTTP date) ask to wait; None if neither does."""
-    milliseconds = span(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    asked = headers.get("Retry-After", "")
-    seconds = span(asked)
-    if seconds is not None:
-        return seconds
-    date = email.utils.parsedate_tz(asked) if asked else None
-    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalharness.models.chat.outcome import Again, Halted, Refused
-from evalharness.models.chat.pace import retry_after
 from evalharness.prices import Price
 from evalharness.records import Reply, Request
+from evalharness.waits import retry_after
 
 _STOPS = frozenset({"stop", "eos", "eos_token", "stop_sequence", "end_turn"})
 _LENGTHS = frozenset({"length", "max_tokens"})

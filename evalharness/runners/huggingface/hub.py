@@ -18,6 +18,7 @@ from evalharness.buying import Calls
 from evalharness.errors import MissingExtra, ProviderError
 from evalharness.runners import hosted
 from evalharness.runners.huggingface.options import HfJobsOptions
+from evalharness.waits import retry_after
 
 T = TypeVar("T")
 
@@ -171,5 +172,5 @@ def _converted(error: Exception, errors: Any) -> HubError:
     if isinstance(error, errors.RepositoryNotFoundError) and not isinstance(error, errors.GatedRepoError):
         status = 404  # the Hub says 401 for what it does not show
     said = getattr(error, "server_message", None) or str(error).strip() or type(error).__name__
-    wait = hosted.number(response.headers.get("Retry-After")) if response is not None else None
+    wait = retry_after(response.headers) if response is not None else None
     return HubError(f"{said} (HTTP {status})" if status else said, status, wait)

@@ -35,6 +35,7 @@ from evalharness.records import FINAL, Endpoint, Handle, Job, Status, TrainedMod
 from evalharness.runners import hosted
 from evalharness.runners.vertex import jobs, rows
 from evalharness.runners.vertex.bucket import Bucket
+from evalharness.waits import retry_after
 
 if TYPE_CHECKING:
     from google import genai
@@ -374,7 +375,7 @@ def _after(error: Exception) -> float | None:
     if not isinstance(error, _lost_connections()) and status_of(error) not in _PASSING:
         return None
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    return min(_LONGEST_WAIT_S, hosted.number(headers.get("retry-after")) or 0.0)
+    return min(_LONGEST_WAIT_S, retry_after(headers) or 0.0)
 
 
 def _is_empty(page: Any) -> bool:
