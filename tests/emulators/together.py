@@ -64,6 +64,9 @@ class TogetherEmulator(Emulator):
         }  # fmt: skip
         self.archive = b""
         self.shows_suffix = True
+        self.late_lists = 0
+        """How many of the next lists of deployments show them as they were before."""
+        self._listed: list[Json] = []
         self.models = [BASE, f"{BASE}-Reference"]
 
     def routes(self) -> Iterable[tuple[str, str, str, Route]]:
@@ -406,8 +409,11 @@ class TogetherEmulator(Emulator):
     def list_deployments(self, call: Incoming) -> Json:
         if call.params["endpoint"] not in self.endpoints:
             raise refusal(404, f"There is no {call.params['endpoint']}")
-        found = [self.shown(one) for one in self.deployments.values() if one.get("endpointId") == call.params["endpoint"]]
-        return {"object": "list", "data": found, "next_cursor": None}
+        if self.late_lists:
+            self.late_lists -= 1
+        else:
+            self._listed = [self.shown(one) for one in self.deployments.values() if one.get("endpointId") == call.params["endpoint"]]
+        return {"object": "list", "data": self._listed, "next_cursor": None}
 
     def update_deployment(self, call: Incoming) -> Json:
         found: Json = self.known(self.deployments, call)

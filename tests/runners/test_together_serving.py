@@ -175,6 +175,35 @@ def test_a_service_without_a_list_of_deployments_says_them_with_the_endpoint(v2:
     assert (v2.endpoints, v2.deployments) == ({}, {})
 
 
+@pytest.mark.parametrize("routed", [True, False])
+def test_lists_that_follow_with_a_delay_lose_no_deployment(v2: TogetherEmulator, routed: bool) -> None:
+    v2.late_lists = 20
+    if not routed:  # nothing at all names the deployment but the answer that made it, and even it is not known at once
+        v2.fail("update_endpoint", *[Fault.http(404)] * 9)
+        v2.fail("deployment", Fault.http(404, "not yet"))
+    endpoint = runner().serve(MODEL, KEY_1)
+    assert len(v2.called("create_deployment")) == 1
+    assert endpoint.model.removeprefix("together/") in v2.ready()
+    v2.late_lists = 0
+    assert runner().served(KEY_1) is not None
+    v2.late_lists = 20  # now they still name what is gone
+    runner().release(endpoint)
+    assert (v2.endpoints, v2.deployments) == ({}, {})
+
+
+def test_a_deployment_that_somebody_deletes_is_told(v2: TogetherEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalharness.runners.together.v2.LATE_S", 0.0)
+
+    def watch(route: str, when: str) -> None:
+        if route == "deployment" and when == "before":
+            v2.deployments.clear()
+
+    v2.watch = watch
+    with pytest.raises(ProviderError, match="its deployment is gone"):
+        runner().serve(MODEL, KEY_1)
+    assert v2.endpoints == {}
+
+
 def test_v1_is_not_tried_beside_an_open_v2_endpoint(v2: TogetherEmulator) -> None:
     v2.fail("list_deployments", Fault.http(404))
     v2.fail("endpoint", Fault.http(404))
@@ -275,7 +304,7 @@ def test_waiting_ends_when_another_releases_it(service: TogetherEmulator) -> Non
             raise refusal(404, "it is gone")
 
     service.watch = watch
-    with pytest.raises(ProviderError, match="it is gone"):
+    with pytest.raises(ProviderError, match=r"it is gone|There is no"):
         runner().serve(MODEL, KEY_1)
 
 

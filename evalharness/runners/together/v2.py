@@ -6,6 +6,8 @@ Paths as in the SDK (together 3.1.1): /v2/projects/{project}/endpoints[/{endpoin
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from evalharness.buying import NotThere
@@ -18,6 +20,8 @@ from evalharness.runners.together.service import Json, Service
 from evalharness.runners.together.serving import Look, name_for
 
 _STATE = "DEPLOYMENT_STATE_"
+LATE_S = 60.0
+"""Seconds in which a service must know a deployment that it has just made: lists and reads follow with a delay."""
 
 
 class V2:
@@ -25,6 +29,8 @@ class V2:
 
     def __init__(self, service: Service) -> None:
         self._service, self._serve = service, service.options.serve
+        self._made: dict[str, tuple[str, float]] = {}
+        """The deployment made here for a resource, and when: nothing that the service lists may name it yet."""
 
     def owns(self, resource: str) -> bool:
         """Whether it is one of a project's endpoints."""
@@ -67,19 +73,27 @@ class V2:
 
     def _deploy(self, resource: str, asked: dict[str, Any]) -> None:
         project, endpoint = _parts(resource)
-        deployment = self._deployment(resource) or self._service.buy(
-            lambda sdk: sdk.endpoints.deployments.create(endpoint, project_id=project, **asked), lambda: self._deployment(resource)
-        )
+        deployment = self._deployment(resource)
+        if deployment is None:
+            deployment = self._service.buy(
+                lambda sdk: sdk.endpoints.deployments.create(endpoint, project_id=project, **asked), lambda: self._deployment(resource)
+            )
+            self._made[resource] = deployment, time.monotonic()
         self._route(resource, deployment)
 
     def look(self, resource: str) -> Look:
         """Its deployment's state; requests name the endpoint if its traffic goes to the deployment, else the deployment."""
-        project, endpoint = _parts(resource)
         above = self._endpoint(resource)
-        deployment = self._deployment(resource)
-        if deployment is None:
+        deployments = self._deployments(resource, above)
+        if not deployments:
             return Look("failed", detail="its deployment is gone")
-        found = self._service.read(lambda sdk: sdk.endpoints.deployments.retrieve(deployment, endpoint_id=endpoint, project_id=project))
+        deployment = str(deployments[0]["id"])
+        try:
+            found = self._retrieve(resource, deployment)
+        except NotThere:
+            self._endpoint(resource)  # raises NotThere where all of it is gone
+            late = time.monotonic() < self._made.get(resource, ("", -LATE_S))[1] + LATE_S
+            return Look("waiting" if late else "failed", detail="its deployment is not listed yet" if late else "its deployment is gone")
         said = found.get("status") or found.get("state")
         status: Json = said if isinstance(said, dict) else {"state": said}
         state = str(status.get("state")).removeprefix(_STATE)
@@ -129,21 +143,36 @@ class V2:
                 self._service.calls.optional(functools.partial(delete, endpoint_id=endpoint, project_id=project), None)
             except ProviderError as error:  # it has not stopped yet
                 return str(error)
-        return "its deployments are still there" if self._deployments(resource) else ""
+        left = any(self._is_there(resource, str(one["id"])) for one in self._deployments(resource))
+        return "its deployments are still there" if left else ""
 
     def _endpoint(self, resource: str) -> Json:
         project, endpoint = _parts(resource)
         return self._service.read(lambda sdk: sdk.endpoints.retrieve(endpoint, project_id=project), "id")
 
-    def _deployments(self, resource: str) -> list[Json]:
+    def _deployments(self, resource: str, above: Json | None = None) -> list[Json]:
+        """What the list below the endpoint, itself, its traffic or a create has named: each may be behind the others."""
         project, endpoint = _parts(resource)
-        try:
-            return self._service.items(lambda sdk: sdk.endpoints.deployments.list(endpoint, project_id=project))
-        except NotThere:  # the endpoint is gone, or says itself what is below it
-            return self._endpoint(resource).get("deployments") or []
+        listed = self._service.optional_items(lambda sdk: sdk.endpoints.deployments.list(endpoint, project_id=project))
+        above = above or self._endpoint(resource)
+        found: dict[str, Json] = {}
+        for one in [*listed, *(above.get("deployments") or []), *_named(above), {"id": self._made.get(resource, ("", 0.0))[0]}]:
+            if one.get("id"):
+                found.setdefault(str(one["id"]), one)
+        return list(found.values())
 
     def _deployment(self, resource: str) -> str | None:
         return next((str(one["id"]) for one in self._deployments(resource)), None)
+
+    def _retrieve(self, resource: str, deployment: str) -> Json:
+        project, endpoint = _parts(resource)
+        return self._service.read(lambda sdk: sdk.endpoints.deployments.retrieve(deployment, endpoint_id=endpoint, project_id=project))
+
+    def _is_there(self, resource: str, deployment: str) -> bool:
+        try:
+            return bool(self._retrieve(resource, deployment))
+        except NotThere:  # a list may name for a while what is gone
+            return False
 
     def _scale(self, resource: str, least: int, most: int) -> None:
         project, endpoint = _parts(resource)
@@ -229,6 +258,11 @@ def _parts(resource: str) -> tuple[str, str]:
     """The project and the endpoint."""
     parts = resource.split("/")
     return parts[1], parts[3]
+
+
+def _named(endpoint: Json) -> Iterator[Json]:
+    """The deployments that its traffic goes to."""
+    return ({"id": one.get("deploymentId")} for one in endpoint.get("trafficSplit") or [])
 
 
 def _endpoint_in(resource: str | None) -> str | None:
