@@ -23,7 +23,7 @@ from evalharness.errors import ConfigError, EvalhError
 from evalharness.ids import digest
 from evalharness.pipeline.budget import Budget, Reservation
 from evalharness.pipeline.events import Emit, Event
-from evalharness.pipeline.training import Training
+from evalharness.pipeline.training import Training, looks
 from evalharness.protocols import Runner
 from evalharness.records import Endpoint, Handle, TrainedModel
 from evalharness.store import Resource, Store
@@ -113,12 +113,14 @@ async def _opened(runner: Runner, model: TrainedModel, row: Resource, store: Sto
         raise
 
 
-def _end(runner: Runner, row: Resource) -> None:
+def _end(runner: Runner, row: Resource, pauses: Sequence[float] = (0.0,)) -> None:
     """Release what is open for the row's key, if anything is. Raises ProviderError if that is not certain."""
-    found = runner.served(row.intent_key)
-    if found is not None:
-        runner.release(found)
-    elif row.provider_id is not None:
+    for pause in pauses if row.provider_id is None else (0.0,):
+        time.sleep(pause)
+        if (found := runner.served(row.intent_key)) is not None:
+            runner.release(found)
+            return
+    if row.provider_id is not None:
         runner.release(Endpoint("", resource_id=row.provider_id))
 
 
@@ -135,7 +137,7 @@ def _release(runner: Runner, row: Resource, store: Store, emit: Emit, label: str
 
 def close(runner: Runner, row: Resource, store: Store) -> Resource:
     """Release what the row stands for and close the row. Raises ProviderError with the row still open if that is not certain."""
-    _end(runner, row)
+    _end(runner, row, looks(runner))  # what was opened a moment ago may not be listed yet
     hours = (utc_now() - row.opened).total_seconds() / 3600
     used = row.state == "open"
     cost = hours * row.price_usd_per_hour if used and row.price_usd_per_hour is not None else (None if used else 0.0)

@@ -11,6 +11,7 @@ TrainedModel(model='local/embedded', adapter='results/trainings/â€¦/adapter', â€
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -94,7 +95,8 @@ async def _buy(training: Training, store: Store, run_id: str, emit: Emit, budget
     known = [row for row in rows if row.closed is None]  # an intent of before counts as spent already
     async with budget.when_free(f"training {training.label}", 0.0 if known else estimate) as reserved:
         row = _ledger(training, run_id, estimate, known[-1].opened if known else utc_now())
-        row, handle = await asyncio.to_thread(_start, training, store, row)
+        doubt = any(one.provider_id is None for one in known)
+        row, handle = await asyncio.to_thread(_start, training, store, row, doubt)
         try:
             status = await _follow(training, handle, store, emit)
         except asyncio.CancelledError:
@@ -130,18 +132,33 @@ def _ledger(training: Training, run_id: str, estimate: float | None, opened: dat
     )  # fmt: skip
 
 
-def _start(training: Training, store: Store, row: Resource) -> tuple[Resource, Handle]:
-    """The intent is on disk before anything is bought; a clear no closes it."""
+def _start(training: Training, store: Store, row: Resource, doubt: bool) -> tuple[Resource, Handle]:
+    """The intent is on disk before anything is bought; a clear no closes it. `doubt`: a run before may have bought, and died."""
     store.put_resource(row)
     store.put_training(_row(training, Status("queued"), row.run_id))
     try:
-        handle = training.runner.find(training.job) or training.runner.submit(training.job)
+        handle = _found(training, doubt) or training.runner.submit(training.job)
     except Refused as error:
         store.put_resource(replace(row, state="refused", closed=utc_now(), note=str(error)))
         raise
     row = replace(row, state="open", provider_id=handle.provider_id)
     store.put_resource(row)
     return row, handle
+
+
+def _found(training: Training, doubt: bool) -> Handle | None:
+    """The job made for the intent. In doubt it is looked for as after a lost answer: services list what is new with a delay."""
+    for pause in looks(training.runner) if doubt else (0.0,):
+        time.sleep(pause)
+        if handle := training.runner.find(training.job):
+            return handle
+    return None
+
+
+def looks(runner: Runner) -> tuple[float, ...]:
+    """Pauses in seconds before each look for something that may have been bought; a runner that has no such doubts looks once."""
+    found: tuple[float, ...] = getattr(runner, "looks_s", (0.0,))
+    return found
 
 
 async def _follow(training: Training, handle: Handle, store: Store, emit: Emit) -> Status:

@@ -65,8 +65,8 @@ class TogetherEmulator(Emulator):
         self.archive = b""
         self.shows_suffix = True
         self.late_lists = 0
-        """How many of the next lists of deployments show them as they were before."""
-        self._listed: list[Json] = []
+        """How many of the next lists of endpoints and deployments show them as they were before."""
+        self._listed: dict[str, list[Json]] = {}
         self.models = [BASE, f"{BASE}-Reference"]
 
     def routes(self) -> Iterable[tuple[str, str, str, Route]]:
@@ -344,7 +344,7 @@ class TogetherEmulator(Emulator):
 
     def list_v1(self, call: Incoming) -> Json:
         hidden = ("display_name", "hardware", "autoscaling", "inactive_timeout")
-        found = [self.shown(one) for one in self.deployments.values() if "display_name" in one]
+        found = self.late("v1", [self.shown(one) for one in self.deployments.values() if "display_name" in one])
         return {"object": "list", "data": [{name: value for name, value in one.items() if name not in hidden} for one in found]}
 
     def update_v1(self, call: Incoming) -> Json:
@@ -365,7 +365,7 @@ class TogetherEmulator(Emulator):
 
     def list_endpoints(self, call: Incoming) -> Json:
         """Two a page."""
-        found = [self.shown(one) for one in self.endpoints.values()]
+        found = self.late("endpoints", [self.shown(one) for one in self.endpoints.values()])
         start = int(call.query.get("after", 0))
         return {"object": "list", "data": found[start : start + 2], "next_cursor": str(start + 2) if start + 2 < len(found) else None}
 
@@ -409,11 +409,16 @@ class TogetherEmulator(Emulator):
     def list_deployments(self, call: Incoming) -> Json:
         if call.params["endpoint"] not in self.endpoints:
             raise refusal(404, f"There is no {call.params['endpoint']}")
+        found = [self.shown(one) for one in self.deployments.values() if one.get("endpointId") == call.params["endpoint"]]
+        return {"object": "list", "data": self.late("deployments", found), "next_cursor": None}
+
+    def late(self, what: str, found: list[Json]) -> list[Json]:
+        """The list, or what it was before."""
         if self.late_lists:
             self.late_lists -= 1
         else:
-            self._listed = [self.shown(one) for one in self.deployments.values() if one.get("endpointId") == call.params["endpoint"]]
-        return {"object": "list", "data": self._listed, "next_cursor": None}
+            self._listed[what] = found
+        return self._listed.get(what, [])
 
     def update_deployment(self, call: Incoming) -> Json:
         found: Json = self.known(self.deployments, call)

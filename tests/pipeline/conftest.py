@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalharness.pipeline import Event, Plan, Result, execute, make_plan
+from evalharness.pipeline import Event, Plan, Result, execute, make_plan, training
 from evalharness.reading import load_suite
 from evalharness.store import Store
 
@@ -88,6 +88,7 @@ class FileRunnerOptions(Options):
 
 class FileRunner:
     Options = FileRunnerOptions
+    looks_s = (0.0, 0.01, 0.01)
 
     def __init__(self, options):
         self.options, self.local = options, options.local
@@ -106,7 +107,11 @@ class FileRunner:
         return Handle(job.training_id, str(folder / job.key))
 
     def find(self, job):
-        path = Path(job.workdir) / job.key
+        path, unlisted = Path(job.workdir) / job.key, LOG.parent / "unlisted"
+        note("find")
+        if unlisted.exists() and (left := int(unlisted.read_text())):
+            unlisted.write_text(str(left - 1))
+            return None
         return Handle(job.training_id, str(path)) if path.exists() else None
 
     def poll(self, handle):
@@ -132,6 +137,10 @@ class FileRunner:
         return 2.0
 
     def served(self, key):
+        unserved = LOG.parent / "unserved"
+        if unserved.exists() and (left := int(unserved.read_text())):
+            unserved.write_text(str(left - 1))
+            return None
         return Endpoint("", resource_id="r1") if (LOG.parent / f"open-{key}").exists() else None
 
     def serve(self, model, key):
@@ -140,6 +149,8 @@ class FileRunner:
         if not self.local:
             note("serve")
             (LOG.parent / f"open-{key}").write_text("")
+        if (LOG.parent / "half").exists():
+            raise ProviderError("it broke when it was open")
         return Endpoint(model.model, model.adapter, None if self.local else "r1", {"hosted": not self.local}, 2.0)
 
     def release(self, endpoint):
@@ -205,7 +216,8 @@ def rows(words: list[str], answer: Callable[[str], str]) -> str:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setattr(training, "FIRST_POLL_S", 0.01)
     made = Workspace(tmp_path)
     made.write("doubles.py", DOUBLES)
     made.write("trainers/files.yaml", "runner: doubles.py:FileRunner\nbase: small\n")

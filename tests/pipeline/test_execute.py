@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from evalharness.errors import ConfigError, StoreError
+from evalharness.ids import digest
 from evalharness.pipeline import execute, silent
-from evalharness.store import Store
+from evalharness.store import Resource, Store
 from tests.pipeline.conftest import SUITE, Workspace, rows
 
 
@@ -116,6 +117,21 @@ def test_a_job_that_was_submitted_by_a_killed_run_is_adopted(workspace: Workspac
     workspace.write(str(Path(job.workdir).relative_to(workspace.root) / job.key), "2")
     assert workspace.run().state == "succeeded"
     assert count(workspace.log(), "submit") == 0
+
+
+def test_a_job_that_is_not_listed_yet_is_not_bought_again_after_a_kill(workspace: Workspace) -> None:
+    """The intent of a run that died is in the ledger; what it may have bought shows up in lists with a delay."""
+    job = workspace.plan().entries[2].training.job  # type: ignore[union-attr]
+    workspace.store.put_resource(Resource(digest(["training", job.key]), "training", "x", job.key, "intent"))
+    workspace.write(str(Path(job.workdir).relative_to(workspace.root) / job.key), "2")
+    workspace.write("unlisted", "2")
+    assert workspace.run().state == "succeeded"
+    assert (count(workspace.log(), "find"), count(workspace.log(), "submit")) == (3, 0)
+
+
+def test_without_such_a_doubt_there_is_one_look(workspace: Workspace) -> None:
+    assert workspace.run().state == "succeeded"
+    assert (count(workspace.log(), "find"), count(workspace.log(), "submit")) == (1, 1)
 
 
 def test_a_hosted_candidate_is_served_only_while_it_is_asked_and_released(workspace: Workspace) -> None:

@@ -179,6 +179,15 @@ def test_a_lock_is_waited_for(tmp_path: Path) -> None:
     assert told == ["waiting", "out", "in"]
 
 
+def test_what_opened_and_is_not_listed_yet_is_released_too(workspace: Workspace) -> None:
+    workspace.write("trainers/files.yaml", "runner: doubles.py:FileRunner\nbase: small\nparams: {local: false}\n")
+    workspace.write("half", "")
+    workspace.write("unserved", "2")
+    assert workspace.run().failures == {"tuned": "it broke when it was open"}
+    assert [row.state for row in deployed(workspace)] == ["closed"]
+    assert list(workspace.root.glob("open-*")) == []
+
+
 def test_spending_counts_what_is_open_as_expected(workspace: Workspace) -> None:
     workspace.run()
     run = workspace.store.latest_run()

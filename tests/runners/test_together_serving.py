@@ -186,9 +186,31 @@ def test_lists_that_follow_with_a_delay_lose_no_deployment(v2: TogetherEmulator,
     assert endpoint.model.removeprefix("together/") in v2.ready()
     v2.late_lists = 0
     assert runner().served(KEY_1) is not None
-    v2.late_lists = 20  # now they still name what is gone
+    v2.late_lists = 30  # now they still name what is gone
     runner().release(endpoint)
     assert (v2.endpoints, v2.deployments) == ({}, {})
+
+
+def test_what_was_opened_here_is_found_before_it_is_listed(service: TogetherEmulator) -> None:
+    service.late_lists = 100
+    one = runner()
+    endpoint = one.serve(MODEL, KEY_1)
+    assert one.served(KEY_1) == endpoint
+    one.release(endpoint)
+    assert one.served(KEY_1) is None
+    assert (service.endpoints, service.deployments) == ({}, {})
+
+
+def test_an_endpoint_above_a_refused_deployment_is_found_before_it_is_listed(v2: TogetherEmulator) -> None:
+    v2.late_lists = 100
+    v2.fail("create_deployment", Fault.http(402, "pay first"))
+    one = runner()
+    with pytest.raises(Refused, match="pay first"):
+        one.serve(MODEL, KEY_1)
+    left = one.served(KEY_1)
+    assert left is not None
+    one.release(left)
+    assert v2.endpoints == {}
 
 
 def test_a_deployment_that_somebody_deletes_is_told(v2: TogetherEmulator, monkeypatch: pytest.MonkeyPatch) -> None:

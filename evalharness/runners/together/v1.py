@@ -27,6 +27,8 @@ class V1:
 
     def __init__(self, service: Service) -> None:
         self._service, self._serve = service, service.options.serve
+        self._opened: dict[str, str] = {}
+        """The endpoint made here for a key, which the service may not list yet."""
 
     def owns(self, resource: str) -> bool:
         """Whether it is none of a project."""
@@ -39,7 +41,8 @@ class V1:
                 one = self._service.optional(functools.partial(_get, str(one["id"])))
             if name_for(key) in (one.get("display_name"), one.get("name")):
                 return str(one["id"])
-        return None
+        made = self._opened.get(key)
+        return made if made and self._service.optional(functools.partial(_get, made)) else None
 
     def open(self, model: TrainedModel, key: str) -> str:
         """One create."""
@@ -50,7 +53,9 @@ class V1:
             "autoscaling": {"min_replicas": self._serve.min_replicas, "max_replicas": self._serve.max_replicas},
             "inactive_timeout": self._serve.inactive_timeout,
         }
-        return self._service.buy(lambda sdk: sdk.post("/v1/endpoints", cast_to=object, body=asked), lambda: self.find(key))
+        made = self._service.buy(lambda sdk: sdk.post("/v1/endpoints", cast_to=object, body=asked), lambda: self.find(key))
+        self._opened[key] = made
+        return made
 
     def look(self, resource: str) -> Look:
         """Its state; a state that nobody knows is waited for."""

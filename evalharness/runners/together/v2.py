@@ -31,6 +31,8 @@ class V2:
         self._service, self._serve = service, service.options.serve
         self._made: dict[str, tuple[str, float]] = {}
         """The deployment made here for a resource, and when: nothing that the service lists may name it yet."""
+        self._opened: dict[str, str] = {}
+        """Likewise the endpoint made here for a key."""
 
     def owns(self, resource: str) -> bool:
         """Whether it is one of a project's endpoints."""
@@ -55,7 +57,8 @@ class V2:
         """The endpoint with the key's name."""
         found = self._service.items(lambda sdk: sdk.endpoints.list(project_id=self.project))
         mine = (one for one in found if str(one.get("name")).rsplit("/", 1)[-1] == name_for(key))
-        return next((f"projects/{self.project}/endpoints/{one['id']}" for one in mine), None)
+        listed = next((f"projects/{self.project}/endpoints/{one['id']}" for one in mine), None)
+        return listed or next((one for one in [self._opened.get(key)] if one and self._is_open(one)), None)
 
     def open(self, model: TrainedModel, key: str) -> str:
         """The endpoint, then its deployment, then its traffic; whatever of it is there already is kept."""
@@ -64,7 +67,7 @@ class V2:
             made = self._service.buy(
                 lambda sdk: sdk.endpoints.create(project_id=self.project, name=name_for(key)), lambda: _endpoint_in(self.find(key))
             )
-            resource = f"projects/{self.project}/endpoints/{made}"
+            resource = self._opened[key] = f"projects/{self.project}/endpoints/{made}"
         try:
             self._deploy(resource, self._asked(model, key, chosen))
         except NotThere as error:  # from here on, something is open: no other API may be tried
@@ -167,6 +170,12 @@ class V2:
     def _retrieve(self, resource: str, deployment: str) -> Json:
         project, endpoint = _parts(resource)
         return self._service.read(lambda sdk: sdk.endpoints.deployments.retrieve(deployment, endpoint_id=endpoint, project_id=project))
+
+    def _is_open(self, resource: str) -> bool:
+        try:
+            return bool(self._endpoint(resource))
+        except NotThere:
+            return False
 
     def _is_there(self, resource: str, deployment: str) -> bool:
         try:
