@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -45,14 +45,14 @@ class Database:
         self.path = Path(path)
         self.wait_s = wait_s
         self._engine: duckdb.DuckDBPyConnection | None = None
+        self._nothing: duckdb.DuckDBPyConnection | None = None
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection. A store that does not exist yet reads as an empty one; nothing is created."""
         with self._my_turn(), self._explained():
             if not self.path.exists():
-                with self._attached(_IN_MEMORY) as con:
-                    _migrate(con, 0)
+                with closing(self._empty()) as con:
                     yield con
                 return
             with self._attached(self.path, read_only=True) as con:
@@ -63,6 +63,18 @@ class Database:
                 _migrate(con, self._schema(con))
             with self._attached(self.path, read_only=True) as con:
                 yield con
+
+    def _empty(self) -> duckdb.DuckDBPyConnection:
+        """A connection to an empty store in memory."""
+        if self._nothing is None:
+            made = self._start()
+            made.execute(f"ATTACH '{_IN_MEMORY}' AS store")
+            made.execute("USE store")
+            _migrate(made, 0)
+            self._nothing = made
+        con = self._nothing.cursor()
+        con.execute("USE store")
+        return con
 
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -107,7 +119,7 @@ class Database:
             undo.drop()
 
     @contextmanager
-    def _attached(self, file: Path | str, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _attached(self, file: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection whose tables are those of the file."""
         if self._engine is None:
             self._engine = self._start()
@@ -136,13 +148,13 @@ class Database:
         }
         return duckdb.connect(_IN_MEMORY, config=config)
 
-    def _attach(self, con: duckdb.DuckDBPyConnection, file: Path | str, read_only: bool) -> None:
+    def _attach(self, con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None:
         """Attach the file, waiting while another process holds it."""
         import duckdb
 
         name = str(file).replace("'", "''")
         sql = f"ATTACH '{name}' AS store (TYPE duckdb{', READ_ONLY' if read_only else ''})"
-        pauses, deadline, undo = _pauses(), time.monotonic() + self.wait_s, Undo(Path(file))
+        pauses, deadline, undo = _pauses(), time.monotonic() + self.wait_s, Undo(file)
         while True:
             undo.recover()
             late = time.monotonic() > deadline
