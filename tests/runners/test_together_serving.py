@@ -186,7 +186,7 @@ def test_lists_that_follow_with_a_delay_lose_no_deployment(v2: TogetherEmulator,
     assert endpoint.model.removeprefix("together/") in v2.ready()
     v2.late_lists = 0
     assert runner().served(KEY_1) is not None
-    v2.late_lists = 30  # now they still name what is gone
+    v2.late_lists = 3  # now they still name what is gone
     runner().release(endpoint)
     assert (v2.endpoints, v2.deployments) == ({}, {})
 
@@ -196,6 +196,7 @@ def test_what_was_opened_here_is_found_before_it_is_listed(service: TogetherEmul
     one = runner()
     endpoint = one.serve(MODEL, KEY_1)
     assert one.served(KEY_1) == endpoint
+    service.late_lists = 0
     one.release(endpoint)
     assert one.served(KEY_1) is None
     assert (service.endpoints, service.deployments) == ({}, {})
@@ -313,6 +314,14 @@ def test_a_release_that_is_not_certain_is_told(service: TogetherEmulator, monkey
         runner().release(endpoint)
     assert len(service.deployments) == 1
     assert runner().served(KEY_1) is not None
+
+
+@pytest.mark.parametrize("route", ["endpoint", "delete_endpoint", "delete_v1", "v1"])
+def test_one_404_is_no_proof_that_it_is_gone(service: TogetherEmulator, route: str) -> None:
+    endpoint = runner().serve(MODEL, KEY_1)
+    service.fail(route, Fault.http(404, "not found, this time"))
+    runner().release(endpoint)
+    assert (service.endpoints, service.deployments) == ({}, {})
 
 
 def test_waiting_ends_when_another_releases_it(service: TogetherEmulator) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from together import Together
 
 _PHASES = {"STARTED": "ready", "STOPPED": "stopped", "ERROR": "failed", "FAILED": "failed"}
+_GOING = frozenset({"STOPPING", "STOPPED", "DELETING", "DELETED"})
 
 
 class V1:
@@ -75,10 +76,21 @@ class V1:
             self._service.calls.read(lambda: self._service.sdk.delete(f"/v1/endpoints/{resource}", cast_to=object))
             state = str(self._service.read(functools.partial(_get, resource), "state")["state"]).upper()
         except NotThere:
+            return self._listed_still(resource)
+        except ProviderError as error:
+            return str(error)
+        return "" if state in _GOING else f"it is still {state.lower()}"
+
+    def _listed_still(self, resource: str) -> str:
+        """One 404 is no proof while the list still names it."""
+        try:
+            left = self._list()
+        except NotThere:
             return ""
         except ProviderError as error:
             return str(error)
-        return "" if state in ("STOPPING", "STOPPED", "DELETING", "DELETED") else f"it is still {state.lower()}"
+        known = [str(one.get("state")).upper() for one in left if str(one["id"]) == resource]
+        return "" if all(state in _GOING for state in known) else "it is still listed"
 
     def hourly(self, model: TrainedModel) -> float | None:
         """The price of the hardware that would be chosen, for all replicas that may run."""

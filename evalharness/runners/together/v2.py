@@ -118,14 +118,23 @@ class V2:
                 self._traffic(resource, [])
             said = self._remove_deployments(resource)
             if not said:
-                self._service.calls.read(lambda: self._service.sdk.endpoints.delete(endpoint, project_id=project))
+                self._service.calls.optional(lambda: self._service.sdk.endpoints.delete(endpoint, project_id=project), None)
                 self._endpoint(resource)  # gone, by now
                 said = "it is still there, without deployments"
         except NotThere:
-            return ""
+            said = self._listed_still(resource)
         except ProviderError as error:
             said = str(error)
         return said
+
+    def _listed_still(self, resource: str) -> str:
+        """One 404 is no proof while the list still names it."""
+        project, endpoint = _parts(resource)
+        try:
+            left = self._service.optional_items(lambda sdk: sdk.endpoints.list(project_id=project))
+        except ProviderError as error:
+            return str(error)
+        return "it is still listed" if any(str(one.get("id")) == endpoint for one in left) else ""
 
     def hourly(self, model: TrainedModel) -> float | None:
         """The price of the hardware that would be chosen, for all replicas that may run."""
