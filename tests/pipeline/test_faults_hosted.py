@@ -157,7 +157,7 @@ def healed(name: str, case: Case, later: tuple[int, int, int, list[str]]) -> boo
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(800)
 @pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.name)
 def test_every_fault_is_told_buys_nothing_twice_and_leaves_nothing(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -33,7 +33,7 @@ def run(*words: str) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("route", ["create_job", "chat"])
 def test_the_others_finish_and_the_next_run_asks_for_what_is_missing(
     route: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

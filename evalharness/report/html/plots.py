@@ -44,7 +44,7 @@ class Axis:
         low, high = min(known), max(known)
         if log:
             return Axis(math.log10(low) - 0.15, math.log10(high) + 0.15, start, end, True)
-        room = (high - low) * pad or abs(high) * pad or 1.0
+        room = (high - low) * pad or abs(high) * pad or 0.05
         return Axis(low - room, high + room, start, end)
 
     def at(self, value: float) -> float:
