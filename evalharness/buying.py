@@ -35,6 +35,10 @@ class NotThere(ProviderError):
     """The service has no such thing (HTTP 404)."""
 
 
+class Denied(ProviderError):
+    """The service read the question and said no (HTTP 400, 401, 402, 403 and the like): waiting does not help."""
+
+
 class Calls:
     """How one SDK's calls are made. `sdk_errors`: what it raises; `secret`: what no message may show."""
 
@@ -44,7 +48,7 @@ class Calls:
         """What a call may raise, answers that are no JSON or not whole included."""
 
     def read(self, call: Callable[[], T]) -> T:
-        """What `call` returns. Raises ProviderError (NotThere for HTTP 404)."""
+        """What `call` returns. Raises ProviderError (NotThere for HTTP 404, Denied for another clear no)."""
         for pause in _READS_S:
             try:
                 return self._once(call)
@@ -59,7 +63,8 @@ class Calls:
         try:
             return call()
         except self._sdk_errors as error:
-            kind = NotThere if status_of(error) == 404 else ProviderError
+            status = status_of(error)
+            kind = NotThere if status == 404 else Denied if status in _REFUSALS else ProviderError
             raise kind(self.said(error)) from None
 
     def optional(self, call: Callable[[], T], default: T) -> T:

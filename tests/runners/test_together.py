@@ -195,15 +195,31 @@ def test_a_known_checksum_adopts_the_file_that_is_there(service: TogetherEmulato
     assert len(service.files) == 2
 
 
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("lost", ["upload", "put"])
-def test_a_half_upload_is_not_used_and_the_next_run_uploads(service: TogetherEmulator, job: Job, lost: str) -> None:
-    service.fail(lost, Fault.reset_after() if lost == "upload" else Fault.reset_before())
+def test_a_half_upload_is_not_used_but_begun_again(service: TogetherEmulator, job: Job, lost: str, times: int) -> None:
+    service.fail(lost, *[Fault.reset_before()] * (times - 1), Fault.reset_after() if lost == "upload" else Fault.reset_before())
+    if times == 2:  # once in a run
+        with pytest.raises(ProviderError, match="no clear answer"):
+            runner().submit(replace(job, dev=()))
+        assert service.jobs == {}
+    runner().submit(replace(job, dev=()))
+    assert len(service.called("upload")) == times + 1
+    assert service.called("create_job")[0].body["training_file"] == f"file-{len(service.files):04d}"
+
+
+def test_a_file_that_never_got_its_content_is_replaced(service: TogetherEmulator, job: Job) -> None:
+    """A service may know the checksum of an upload that was killed before its content was sent."""
+    service.fail("put", Fault.reset_before(), Fault.reset_before())
     with pytest.raises(ProviderError, match="no clear answer"):
         runner().submit(replace(job, dev=()))
-    assert service.jobs == {}
-    runner().submit(replace(job, dev=()))
-    assert len(service.called("upload")) == 2
-    assert service.called("create_job")[0].body["training_file"] == "file-0002"
+    service.files.popitem()
+    (left,) = service.files
+    service.fail("upload", Fault(409, {"file_id": left}))
+    runner(timeout_s=0.1).submit(replace(job, dev=()))
+    assert len(service.called("delete_file")) == 1
+    assert service.called("delete_file")[0].path.endswith(left)
+    assert [len(content.splitlines()) for content in service.contents.values()] == [12]
 
 
 @pytest.mark.parametrize("fault", [Fault.reset_after(), Fault.reset_before(), Fault.html(after=True), Fault.http(500)])
@@ -537,6 +553,17 @@ def test_a_base_that_cannot_be_served_is_warned_of(service: TogetherEmulator, jo
         service.fail("hardware", Fault.http(403))
         assert runner().check(job) == []
     assert caplog.text == ""
+
+
+def test_a_base_that_cannot_be_checked_now_is_no_fault_of_the_trainer(
+    service: TogetherEmulator, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.fail("limits", Fault.http(500, "it is down", x_should_retry="false"))
+    with caplog.at_level(logging.WARNING, "evalh"):
+        assert hasty_runner().check(job) == []
+    assert "could not be checked: HTTP 500: it is down" in caplog.text
+    service.fail("limits", Fault.http(403, "not yours"))
+    assert hasty_runner().check(job) == [f"base {BASE!r}: HTTP 403: not yours"]
 
 
 def test_check_finds_a_wrong_key_or_address(service: TogetherEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evalharness import protocols
-from evalharness.buying import LOOKS_S, NotThere
+from evalharness.buying import LOOKS_S, Denied, NotThere
 from evalharness.errors import ConfigError, ProviderError
 from evalharness.ids import file_digest
 from evalharness.prices import price
@@ -64,8 +64,13 @@ class TogetherRunner:
             problems.append("early_stopping_enabled needs dev rows to look at")
         try:
             return problems + self._check_base(job)
-        except (ConfigError, ProviderError) as error:
-            return [*problems, str(error) if isinstance(error, ConfigError) else f"base {job.base!r}: {error}"]
+        except ConfigError as error:
+            return [*problems, str(error)]
+        except Denied as error:
+            return [*problems, f"base {job.base!r}: {error}"]
+        except ProviderError as error:  # no fault of the trainer's: the others of the suite can go on
+            log.warning("base %r could not be checked: %s", job.base, error)
+            return problems
 
     def submit(self, job: Job) -> Handle:
         """Upload, then create the job once. Raises ProviderError; whether a job exists is then for `find` to say."""

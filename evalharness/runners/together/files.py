@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,11 +33,24 @@ UNKNOWN_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 
 
-def upload(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
-    """The id of the file with these rows, usable for training. An upload costs nothing; one whose answer is lost is found.
+class _Broken(ProviderError):
+    """Nothing is there, or nothing of any use: it can be uploaded again."""
 
-    Raises Refused with the service's report for rows it cannot use, ProviderError.
+
+def upload(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
+    """The id of the file with these rows, usable for training. One whose answer is lost is found.
+
+    An upload costs nothing, so one that broke is begun once more. Raises Refused with the service's report for rows it cannot
+    use, ProviderError.
     """
+    try:
+        return _upload(service, job, split)
+    except _Broken as error:
+        log.info("the upload of the %s rows is begun again: %s", split, error)
+        return _upload(service, job, split)
+
+
+def _upload(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
     content = Path(job.workdir) / f"{split}.jsonl"
     name = hosted.write_rows(getattr(job, split), content)
     named = content.with_name(name)  # the SDK uploads a file under its own name
@@ -53,7 +65,12 @@ def upload(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
         sent.append(_send(service.patient, named))
         return sent[0]
 
-    found = there() or service.calls.buy(send, there)
+    try:
+        found = there() or service.calls.buy(send, there)
+    except Refused:
+        raise
+    except ProviderError as error:
+        raise _Broken(str(error)) from None
     if found not in sent and look(service, found).get("processing_status") == "PENDING":
         _ask_for_check(service, found)
     return _processed(service, found, split)
@@ -117,6 +134,8 @@ def _processed(service: Service, file: str, split: str) -> str:
         if state in DONE or (state not in WAITING and time.monotonic() > began + UNKNOWN_S):
             return file
         if time.monotonic() > end:
+            if state == "PENDING" and hosted.number(found.get("bytes")) == 0:  # who began to upload it has ended before
+                raise _removed(service, found, f"the {split} file {file} never got its content, and is deleted")
             raise ProviderError(f"the {split} file {file} is still {state}. Run again: it is not uploaded twice")
         time.sleep(pause)
         pause = min(1.5 * pause, LONGEST_PAUSE_S)
@@ -125,7 +144,10 @@ def _processed(service: Service, file: str, split: str) -> str:
 def _unusable(service: Service, file: Json, split: str) -> ProviderError:
     report = file.get("validation_report") or {}
     why = report.get("error") or str(file["processing_status"]).lower().replace("_", " ")
-    kind: Callable[[str], ProviderError] = Refused if file["processing_status"] == INVALID else ProviderError
-    if file["processing_status"] == FAILED:  # nothing is wrong with the rows: the next run uploads them anew
-        service.calls.optional(lambda: service.sdk.files.delete(str(file["id"])), None)
-    return kind(f"the {split} file {file['id']} cannot be used for training: {why}")
+    said = f"the {split} file {file['id']} cannot be used for training: {why}"
+    return Refused(said) if file["processing_status"] == INVALID else _removed(service, file, said)  # nothing is wrong with the rows
+
+
+def _removed(service: Service, file: Json, why: str) -> ProviderError:
+    service.calls.optional(lambda: service.sdk.files.delete(str(file["id"])), None)
+    return _Broken(why)
