@@ -263,6 +263,20 @@ def test_file_states_that_nobody_knows_do_not_stop_it(service: TogetherEmulator,
         hasty_runner().submit(job)
 
 
+def test_a_service_that_only_says_processed_is_waited_for(service: TogetherEmulator, job: Job) -> None:
+    looks = iter((False, False, True))
+
+    def twist(route: str, answer: Any) -> Any:
+        if route != "file":
+            return answer
+        plain = {name: value for name, value in answer.items() if name != "processing_status"}
+        return {**plain, "Processed": next(looks, True)}
+
+    service.twist = twist
+    hasty_runner().submit(replace(job, dev=()))
+    assert next(looks, None) is None
+
+
 def test_a_refused_upload_says_no_signed_address(service: TogetherEmulator, job: Job) -> None:
     denied = Fault(403, "<Error><Code>SignatureDoesNotMatch</Code></Error>", {"X-Signed": "s3cret"}, content_type="text/html")
     service.fail("put", denied)

@@ -27,7 +27,7 @@ log = logging.getLogger("evalh")
 
 WAITING = frozenset({"PENDING", "QUEUED", "RUNNING"})
 DONE = frozenset({None, "COMPLETED"})
-FAILED, INVALID = "FAILED", "INVALID_FORMAT"
+FAILED, INVALID, UNPROCESSED = "FAILED", "INVALID_FORMAT", "not processed"
 UNKNOWN_S = 60.0
 """Seconds that a state which nobody knows is waited for: it may be a last one, and a file that cannot be used yet is refused for free."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
@@ -131,6 +131,8 @@ def _processed(service: Service, file: str, split: str) -> str:
         state = found.get("processing_status")
         if state in (FAILED, INVALID):
             raise _unusable(service, found, split)
+        if state is None and found.get("Processed") is False:  # as the description has it: no states, but this
+            state = UNPROCESSED
         if state in DONE or (state not in WAITING and time.monotonic() > began + UNKNOWN_S):
             return file
         if time.monotonic() > end:
