@@ -113,15 +113,16 @@ async def _opened(runner: Runner, model: TrainedModel, row: Resource, store: Sto
         raise
 
 
-def _end(runner: Runner, row: Resource, pauses: Sequence[float] = (0.0,)) -> None:
-    """Release what is open for the row's key, if anything is. Raises ProviderError if that is not certain."""
+def _end(runner: Runner, row: Resource, pauses: Sequence[float] = (0.0,)) -> bool:
+    """Release what is open for the row's key; whether anything was. Raises ProviderError if that is not certain."""
     for pause in pauses if row.provider_id is None else (0.0,):
         time.sleep(pause)
         if (found := runner.served(row.intent_key)) is not None:
             runner.release(found)
-            return
-    if row.provider_id is not None:
+            break
+    if row.provider_id is not None and (found is None or found.resource_id != row.provider_id):
         runner.release(Endpoint("", resource_id=row.provider_id))
+    return found is not None or row.provider_id is not None
 
 
 def _release(runner: Runner, row: Resource, store: Store, emit: Emit, label: str, hour: Reservation) -> None:
@@ -137,9 +138,8 @@ def _release(runner: Runner, row: Resource, store: Store, emit: Emit, label: str
 
 def close(runner: Runner, row: Resource, store: Store) -> Resource:
     """Release what the row stands for and close the row. Raises ProviderError with the row still open if that is not certain."""
-    _end(runner, row, looks(runner))  # what was opened a moment ago may not be listed yet
+    used = _end(runner, row, looks(runner))  # what was opened a moment ago may not be listed yet
     hours = (utc_now() - row.opened).total_seconds() / 3600
-    used = row.state == "open"
     cost = hours * row.price_usd_per_hour if used and row.price_usd_per_hour is not None else (None if used else 0.0)
     row = replace(row, state="closed", closed=utc_now(), cost_usd=cost)
     store.put_resource(row)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 from evalharness.errors import BudgetExceeded
 from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.locks import only_one
+from evalharness.pipeline.serving import close
+from evalharness.protocols import Runner
+from evalharness.records import Endpoint
 from evalharness.store import Resource
 from evalharness.verdict import load
 from evalharness.verdict.costs import serving
@@ -179,13 +183,40 @@ def test_a_lock_is_waited_for(tmp_path: Path) -> None:
     assert told == ["waiting", "out", "in"]
 
 
+class Doubtful:
+    """Only the end of a runner."""
+
+    def __init__(self) -> None:
+        self.released: list[str | None] = []
+
+    def release(self, endpoint: Endpoint) -> None:
+        self.released.append(endpoint.resource_id)
+
+
 def test_what_opened_and_is_not_listed_yet_is_released_too(workspace: Workspace) -> None:
     workspace.write("trainers/files.yaml", "runner: doubles.py:FileRunner\nbase: small\nparams: {local: false}\n")
     workspace.write("half", "")
     workspace.write("unserved", "2")
     assert workspace.run().failures == {"tuned": "it broke when it was open"}
-    assert [row.state for row in deployed(workspace)] == ["closed"]
+    (row,) = deployed(workspace)
+    assert row.state == "closed"
+    assert row.cost_usd  # nobody was told its address, and it ran all the same
     assert list(workspace.root.glob("open-*")) == []
+    (workspace.root / "half").unlink()
+    workspace.write("broken", "")
+    workspace.run()
+    assert sorted(row.cost_usd == 0.0 for row in deployed(workspace)) == [False, True]  # this one never opened
+
+
+def test_two_that_are_open_for_one_intent_are_both_released(workspace: Workspace) -> None:
+    class Two(Doubtful):
+        def served(self, key: str) -> Endpoint:
+            return Endpoint("", resource_id="older")
+
+    runner = Two()
+    row = Resource("x", "deployment", "toy", "k", "open", provider_id="newer", price_usd_per_hour=1.0)
+    assert close(cast(Runner, runner), row, workspace.store).state == "closed"
+    assert runner.released == ["older", "newer"]
 
 
 def test_spending_counts_what_is_open_as_expected(workspace: Workspace) -> None:
