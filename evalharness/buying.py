@@ -28,11 +28,12 @@ _TURNS, _LONGEST_WAIT_S = 4, 30.0
 _BROKEN = (ValueError, AttributeError, TypeError, KeyError)
 """What SDKs raise, besides their own errors, when a web page or half an answer comes where JSON should."""
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
+_ABSENT = frozenset({404, 410, 501})
 _NO_CREDIT = "insufficient_quota"
 
 
 class NotThere(ProviderError):
-    """The service has no such thing (HTTP 404)."""
+    """The service has no such thing (HTTP 404), has it no longer (410), or never had it (501)."""
 
 
 class Denied(ProviderError):
@@ -64,7 +65,7 @@ class Calls:
             return call()
         except self._sdk_errors as error:
             status = status_of(error)
-            kind = NotThere if status == 404 else Denied if status in _REFUSALS else ProviderError
+            kind = NotThere if status in _ABSENT else Denied if status in _REFUSALS else ProviderError
             raise kind(self.said(error)) from None
 
     def optional(self, call: Callable[[], T], default: T) -> T:

@@ -227,6 +227,24 @@ def test_a_deployment_that_somebody_deletes_is_told(v2: TogetherEmulator, monkey
     assert v2.endpoints == {}
 
 
+@pytest.mark.parametrize("status", [403, 410, 501])
+def test_an_older_api_that_is_closed_is_in_nobodys_way(v2: TogetherEmulator, status: int) -> None:
+    closed = Fault.http(status, "v1 has ended", x_should_retry="false")
+    v2.fail("list_v1", *[closed] * 9)
+    endpoint = runner().serve(MODEL, KEY_1)
+    assert str(endpoint.resource_id).startswith("projects/")
+    runner().release(endpoint)
+    assert runner().served(KEY_1) is None
+    assert (v2.endpoints, v2.deployments) == ({}, {})
+
+
+def test_a_project_that_is_not_for_this_key_is_told(v2: TogetherEmulator) -> None:
+    v2.fail("list_endpoints", Fault.http(403, "not your project"))
+    with pytest.raises(ProviderError, match="not your project"):
+        runner().serve(MODEL, KEY_1)
+    assert v2.deployments == {}
+
+
 def test_v1_is_not_tried_beside_an_open_v2_endpoint(v2: TogetherEmulator) -> None:
     v2.fail("list_deployments", Fault.http(404))
     v2.fail("endpoint", Fault.http(404))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from evalharness.buying import NotThere
+from evalharness.buying import Denied, NotThere
 from evalharness.errors import ProviderError
 from evalharness.records import TrainedModel
 from evalharness.runners.together.service import Service
@@ -87,6 +87,10 @@ class Dedicated:
                     return api, found
             except NotThere as error:
                 unknown.append(error)
+            except Denied as error:
+                if api is self._apis[0]:
+                    raise
+                log.info("an older API of the service is not for this key: %s", error)
         if len(unknown) == len(self._apis):
             raise ProviderError(f"this service lists no endpoints: {unknown[0]}")
         return None
