@@ -2,6 +2,7 @@
 
     read      again where the answer was broken; the SDK tries lost connections and server errors again itself
     optional  like read; what a service does not have (404) is the given default
+    settle    until an uploaded file may be used
     buy       one create with the SDK's retries off; a clear no is a no, anything else may have bought: look for it
 
 >>> calls = Calls((openai.APIError,), secret="sk-...")                                                # doctest: +SKIP
@@ -30,6 +31,8 @@ _BROKEN = (ValueError, AttributeError, TypeError, KeyError)
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
 _ABSENT = frozenset({404, 410, 501})
 _NO_CREDIT = "insufficient_quota"
+_READING_S = {"uploaded": 60.0, "pending": 1800.0, "processing": 1800.0, "running": 1800.0, "missing": 5.0}
+"""States of an uploaded file that pass, and seconds to wait for that at most: some services leave all files at "uploaded"."""
 
 
 class NotThere(ProviderError):
@@ -75,8 +78,18 @@ class Calls:
         except NotThere:
             return default
 
-    def buy(self, create: Callable[[], str], find: Callable[[], str | None]) -> str:
-        """The id of what `create` made, or of what `find` shows if the answer was lost.
+    def settle(self, state: object, now: Callable[[], object]) -> None:
+        """Wait while a new file's state says that the service still reads it: until then a create that names it may be refused.
+
+        `state` is the one that is known, `now` asks for it again. A state that does not pass is left to the create, which says why.
+        """
+        began, pause = time.monotonic(), 0.2
+        while time.monotonic() - began < _READING_S.get(str(state), 0.0):
+            time.sleep(pause)
+            state, pause = self.optional(lambda: str(now()), "missing"), min(2 * pause, 10.0)
+
+    def buy(self, create: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """What `create` made (its id), or what `find` shows if the answer was lost.
 
         Raises Refused if the service said no, ProviderError if it is not clear what it did: nothing is sent twice. What a rate
         limit has turned away with an invitation (429 with Retry-After) is asked for again, after the wait and a look.

@@ -254,8 +254,9 @@ class OpenAIChat(HostedChat):
         headers, secrets = self._headers()
         sdk, calls = self._sdk(headers)
         name = digest(self.identity())
+        below = "/chat/completions" if self._by_deployment else "/v1/chat/completions"
         asked = batches.Batches(
-            sdk, calls, name, self._body, lambda raw, key: self._read(200, {}, raw, key, 0.0), self.options.batch_poll_s
+            sdk, calls, name, self._body, lambda raw, key: self._read(200, {}, raw, key, 0.0), self.options.batch_poll_s, below
         )
         async with contextlib.aclosing(asked.replies(requests)) as found:
             async for reply in found:
@@ -268,17 +269,24 @@ class OpenAIChat(HostedChat):
             raise MissingExtra("openai", "hosted", "batch: true") from error
         key = os.environ.get(self.options.api_key_env or self.key_env, "").strip()
         own = {name: value for name, value in headers.items() if name not in ("Content-Type", "Accept")}
+        version = {"api-version": self.options.api_version} if self.options.api_version else None
         sdk = openai.OpenAI(
-            api_key=key or "none", base_url=self.base_url, default_headers=own, max_retries=4, timeout=self.options.timeout_s
-        )
+            api_key=key or "none", base_url=self.base_url, default_headers=own, default_query=version, max_retries=4,
+            timeout=self.options.timeout_s,
+        )  # fmt: skip
         return sdk, Calls((openai.APIError,), key)
 
     def _url(self, request: Request) -> str:
         if self.options.api_version is None:
             return f"{self.base_url}/chat/completions"
         version = quote(self.options.api_version, safe="")
-        below = "" if self.base_url.endswith("/v1") else f"/deployments/{quote(request.adapter or self.options.name, safe='')}"
+        below = f"/deployments/{quote(request.adapter or self.options.name, safe='')}" if self._by_deployment else ""
         return f"{self.base_url}{below}/chat/completions?api-version={version}"
+
+    @property
+    def _by_deployment(self) -> bool:
+        """Azure OpenAI's dated API, which names a deployment in the path; its /v1 is like everybody's."""
+        return self.options.api_version is not None and not self.base_url.endswith("/v1")
 
     def _sign(self, headers: dict[str, str], key: str) -> None:
         if self.options.api_version is None:

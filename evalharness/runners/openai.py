@@ -216,17 +216,19 @@ class OpenAIRunner:
         path = Path(job.workdir) / f"{split}.jsonl"
         name = hosted.write_rows(getattr(job, split), path)
 
-        def there() -> str | None:
+        def there() -> Json | None:
             files = self._calls.read(lambda: [plain(file) for file in pages(self._sdk.files.list(purpose="fine-tune"))])
             same = (file for file in files if file.get("filename") == name and hosted.number(file.get("bytes")) == path.stat().st_size)
-            return next((str(file["id"]) for file in same if file.get("status") not in ("error", "deleted") and file.get("id")), None)
+            return next((file for file in same if file.get("status") not in ("error", "deleted") and file.get("id")), None)
 
-        def upload() -> str:
+        def upload() -> Json:
             once = self._sdk.with_options(max_retries=0, timeout=10 * self.options.timeout_s)
             with path.open("rb") as content:
-                return whole(once.files.create(file=(name, content), purpose="fine-tune"), "id").id
+                return plain(once.files.create(file=(name, content), purpose="fine-tune"), "id")
 
-        return there() or self._calls.buy(upload, there)
+        file = there() or self._calls.buy(upload, there)
+        self._calls.settle(file.get("status"), lambda: plain(self._sdk.files.retrieve(str(file["id"]))).get("status"))
+        return str(file["id"])
 
     def _events(self, job_id: str) -> tuple[tuple[Point, ...], int | None]:
         """All points logged so far, and the number of steps if it was said.
@@ -319,7 +321,7 @@ def _error(found: Json) -> Json:
 
 
 def _reason(found: Json) -> str:
-    return str(_error(found).get("message") or f"the job was {found['status']}")
+    return " ".join(str(_error(found).get("message") or f"the job was {found['status']}").split())
 
 
 def _detail(found: Json) -> str:

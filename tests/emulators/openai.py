@@ -43,6 +43,9 @@ class OpenAIEmulator(Emulator):
         self.states = ["validating_files", "queued", "running", "succeeded"]
         self.batches: dict[str, Json] = {}
         self.batch_states = ["validating", "in_progress", "completed"]
+        self.file_states = ["processed"]
+        self.late = 0
+        """So many listings of batches show nothing yet."""
         self.unanswered: set[str] = set()
         """Last user turns that a batch does not answer."""
         self.models: dict[str, Json] = {}
@@ -61,7 +64,7 @@ class OpenAIEmulator(Emulator):
         return [
             ("upload", "POST", "/files", self.upload),
             ("list_files", "GET", "/files", self.list_files),
-            ("file", "GET", "/files/{id}", lambda call: self.known(self.files, call.params["id"])),
+            ("file", "GET", "/files/{id}", self.retrieve_file),
             ("content", "GET", "/files/{id}/content", lambda call: self.known(self.contents, call.params["id"])),
             ("create_job", "POST", "/fine_tuning/jobs", self.create_job),
             ("list_jobs", "GET", "/fine_tuning/jobs", self.list_jobs),
@@ -71,7 +74,7 @@ class OpenAIEmulator(Emulator):
             ("checkpoints", "GET", "/fine_tuning/jobs/{id}/checkpoints", lambda call: self.page(self.checkpoints, call)),
             ("model", "GET", "/models/{id}", self.retrieve_model),
             ("create_batch", "POST", "/batches", self.create_batch),
-            ("list_batches", "GET", "/batches", lambda call: listed(list(reversed(self.batches.values())), call.query)),
+            ("list_batches", "GET", "/batches", self.list_batches),
             ("batch", "GET", "/batches/{id}", self.retrieve_batch),
             ("chat", "POST", "/chat/completions", self.chat),
         ]
@@ -85,9 +88,23 @@ class OpenAIEmulator(Emulator):
         name, content = call.form["file"]
         made = f"file-{len(self.files) + 1:04d}"
         base = {"id": made, "object": "file", "bytes": len(content), "created_at": NOW + len(self.files), "filename": name}
-        self.files[made] = {**base, "purpose": call.form["purpose"], "status": "processed"}
+        self.files[made] = {**base, "purpose": call.form["purpose"], "status": self.file_states[0]}
+        self.steps[made] = 0
         self.contents[made] = content
         return self.files[made]
+
+    def retrieve_file(self, call: Incoming) -> Json:
+        file: Json = self.known(self.files, call.params["id"])
+        if file["status"] in self.file_states:
+            self.steps[file["id"]] += 1
+            file["status"] = self.file_states[min(self.steps[file["id"]], len(self.file_states) - 1)]
+        return file
+
+    def usable(self, file: str) -> None:
+        """What a job or batch wants of a file that it names."""
+        self.known(self.files, file)
+        if self.files[file].get("status", self.file_states[-1]) != self.file_states[-1]:
+            raise refusal(400, f"File '{file}' is still being processed and is not ready to be used. Please try again later.", "not_ready")
 
     def list_files(self, call: Incoming) -> Json:
         wanted = call.query.get("purpose")
@@ -100,7 +117,7 @@ class OpenAIEmulator(Emulator):
             raise refusal(404, f"The model {asked['model']} does not exist", "model_not_found")
         for key in ("training_file", "validation_file"):
             if asked.get(key) is not None:
-                self.known(self.files, asked[key])
+                self.usable(asked[key])
         made = f"ftjob-{len(self.jobs) + 1:04d}"
         self.jobs[made] = {
             "id": made, "object": "fine_tuning.job", "created_at": NOW, "error": None, "fine_tuned_model": None, "finished_at": None,
@@ -137,7 +154,7 @@ class OpenAIEmulator(Emulator):
             job["estimated_finish"] = NOW + 600
             self.log(job["id"], 1, 2.5)
         elif state == "failed":
-            job["error"] = {"code": "invalid_training_file", "message": "Line 3 has no assistant turn", "param": "training_file"}
+            job["error"] = {"code": "invalid_training_file", "message": "The file is broken.\nLine 3 has no assistant turn", "param": "training_file"}
         elif state == "succeeded":
             self.succeed(job)
 
@@ -193,7 +210,7 @@ class OpenAIEmulator(Emulator):
 
     def create_batch(self, call: Incoming) -> Json:
         asked, made = call.json, f"batch_{len(self.batches) + 1:04d}"
-        self.known(self.files, asked["input_file_id"])
+        self.usable(asked["input_file_id"])
         self.batches[made] = {
             "id": made, "object": "batch", "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"],
             "completion_window": asked["completion_window"], "status": self.batch_states[0], "created_at": NOW,
@@ -201,6 +218,10 @@ class OpenAIEmulator(Emulator):
         }  # fmt: skip
         self.steps[made] = 0
         return self.batches[made]
+
+    def list_batches(self, call: Incoming) -> Json:
+        self.late -= self.late > 0
+        return listed([] if self.late else list(reversed(self.batches.values())), call.query)
 
     def retrieve_batch(self, call: Incoming) -> Json:
         batch: Json = self.known(self.batches, call.params["id"])
@@ -223,7 +244,7 @@ class OpenAIEmulator(Emulator):
         for key, rows in (("output_file_id", good), ("error_file_id", bad)):
             if rows:
                 batch[key] = f"file-{len(self.files) + 1:04d}"
-                self.contents[batch[key]] = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+                self.contents[batch[key]] = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
                 self.files[batch[key]] = {
                     "id": batch[key], "object": "file", "bytes": len(self.contents[batch[key]]), "created_at": NOW,
                     "filename": f"{key}.jsonl", "purpose": "batch_output", "status": "processed",

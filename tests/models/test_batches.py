@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import pytest
 
 from evalharness import buying
 from evalharness.errors import ConfigError, ProviderError
+from evalharness.models.chat.batches import Batches
 from evalharness.models.openai_chat import ChatOptions, OpenAIChat, TogetherChat
 from evalharness.records import Message, Reply, Request, Sampling
 from tests.contracts import ModelContract
 from tests.emulators.core import KEY, Fault
 from tests.emulators.openai import OpenAIEmulator
+from tests.models.test_openai_chat import AzureEmulator
 
 PRICES = {"usd_per_million_input_tokens": 1.0, "usd_per_million_output_tokens": 2.0}
 
@@ -23,7 +26,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIEmulator]:
     with OpenAIEmulator() as made:
         monkeypatch.setenv("OPENAI_BASE_URL", made.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setattr(buying, "LOOKS_S", (0.0, 0.0))
+        monkeypatch.setattr(Batches, "looks_s", (0.0, 0.0))
         monkeypatch.setattr(buying, "_READS_S", (0.0, 0.0))
         yield made
 
@@ -118,6 +121,62 @@ def test_large_sets_are_several_batches(service: OpenAIEmulator, monkeypatch: py
     monkeypatch.setattr("evalharness.models.chat.batches.MOST_REQUESTS", 2)
     assert all(reply.error is None for reply in ask(asked(5)).values())
     assert len(service.batches) == 3
+
+
+def test_a_batch_that_is_listed_late_is_waited_for_and_not_bought_again(service: OpenAIEmulator) -> None:
+    requests = asked(2)
+    service.fail("batch", Fault.http(401))  # the run that bought it dies
+    with pytest.raises(ProviderError):
+        ask(requests)
+    service.late = 3
+    assert all(reply.error is None for reply in ask(requests).values())
+    assert (len(service.batches), service.late) == (1, 0)
+
+
+def test_a_batch_whose_rows_cannot_be_read_is_known_by_its_key(service: OpenAIEmulator) -> None:
+    service.fail("batch", Fault.http(401))
+    with pytest.raises(ProviderError):
+        ask(asked(2))
+    service.fail("content", Fault.http(404))
+    assert all(reply.error is None for reply in ask(asked(2)).values())
+    assert len(service.batches) == 1
+
+
+def test_a_day_of_waiting_survives_what_passes(service: OpenAIEmulator) -> None:
+    service.fail("batch", Fault.http(404), Fault.html(200), Fault.html(200), Fault.html(200), Fault.http(404))
+    assert all(reply.error is None for reply in ask(asked(2)).values())
+    service.fail("batch", *[Fault.http(404)] * 20)
+    with pytest.raises(ProviderError):
+        ask(asked(3))
+
+
+@pytest.mark.parametrize("fault", [Fault.http(404), Fault.html(200), Fault(cut=True)], ids=["404", "html", "half"])
+def test_answers_that_were_paid_for_are_fetched_again(service: OpenAIEmulator, fault: Fault) -> None:
+    service.fail("content", fault)
+    assert all(reply.error is None for reply in ask(asked(3)).values())
+
+
+def test_a_line_ends_at_a_line_feed_alone(service: OpenAIEmulator) -> None:
+    said = "one\u2028two\u0085three"
+    service.answer = lambda messages, name: said
+    assert {reply.text for reply in ask(asked(2)).values()} == {said}
+
+
+def test_a_file_that_is_still_read_is_waited_for(service: OpenAIEmulator) -> None:
+    service.file_states = ["uploaded", "processed"]
+    assert all(reply.error is None for reply in ask(asked(2)).values())
+    assert len(service.batches) == 1
+
+
+def test_azure_has_a_version_and_a_path_of_its_own(service: OpenAIEmulator) -> None:
+    class Dated(AzureEmulator):
+        server: ClassVar[str] = "https://example.openai.azure.com/openai"
+
+    with Dated(checked=False) as azure:
+        found = ask(asked(2), base_url=azure.url, api_version="2025-04-01-preview")
+        assert all(reply.error is None for reply in found.values())
+        assert all("api-version=2025-04-01-preview" in call.path for call in azure.calls)
+        assert azure.called("create_batch")[0].body["endpoint"] == "/chat/completions"
 
 
 def test_other_services_have_none() -> None:

@@ -257,6 +257,20 @@ def test_an_upload_that_is_refused_buys_nothing(service: OpenAIEmulator, job: Jo
     assert service.jobs == {}
 
 
+def test_a_file_that_is_still_read_is_waited_for(service: OpenAIEmulator, job: Job) -> None:
+    service.file_states = ["uploaded", "processed"]
+    assert runner().submit(job).provider_id == "ftjob-0001"
+    assert len(service.called("create_job")) == 1
+
+
+def test_a_service_that_says_uploaded_for_good_is_not_waited_for_longer_than_a_while(
+    service: OpenAIEmulator, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buying, "_READING_S", {"uploaded": 0.1})
+    service.file_states = ["uploaded"]
+    assert runner().submit(job).provider_id == "ftjob-0001"
+
+
 def test_a_failed_job_says_why(service: OpenAIEmulator, job: Job) -> None:
     service.states = ["validating_files", "failed"]
     ours = runner()

@@ -11,12 +11,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
-from evalharness.buying import Calls, pages, whole
+from evalharness.buying import LOOKS_S, Calls, Denied, NotThere, pages, plain, whole
+from evalharness.errors import ProviderError
 from evalharness.ids import digest
 from evalharness.models.chat.outcome import Again, Halted, Refused
 from evalharness.records import Reply, Request
@@ -25,8 +28,13 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 200 * 10**6
 """Of one batch. developers.openai.com, guide to the Batch API."""
 DISCOUNT = 0.5
 """What an answer costs against one at once; the same guide."""
+MOST_MISSES = 10
+"""Looks at a batch in a row that may fail before its run ends; the next run finds it again."""
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 _MARK, _KEY = "evalh", "evalh_key"
+
+
+Json = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -35,15 +43,21 @@ class _Bought:
 
     batch: Any
     ids: set[str]
+    misses: int = 0
 
 
 class Batches:
-    """Requests of one model through one service's Batch API."""
+    """Requests of one model through one service's Batch API; `below` is the path that the requests are for."""
+
+    looks_s: ClassVar[tuple[float, ...]] = LOOKS_S
+    """Pauses before each look for a batch that a run bought and died: services list what is new with a delay."""
 
     def __init__(
-        self, sdk: Any, calls: Calls, name: str, body: Callable[[Request], bytes], read: Callable[[bytes, str], Reply], poll_s: float
-    ) -> None:
-        self._sdk, self._calls, self._name, self._body, self._read, self._poll_s = sdk, calls, name, body, read, poll_s
+        self, sdk: Any, calls: Calls, name: str, body: Callable[[Request], bytes], read: Callable[[bytes, str], Reply], poll_s: float,
+        below: str = "/v1/chat/completions",
+    ) -> None:  # fmt: skip
+        self._sdk, self._calls, self._name, self._body, self._read = sdk, calls, name, body, read
+        self._poll_s, self._below = poll_s, below
 
     async def replies(self, requests: Sequence[Request]) -> AsyncGenerator[Reply]:
         """One reply per request, as batches come to their end. Raises ProviderError if nothing more can be bought or asked."""
@@ -64,11 +78,11 @@ class Batches:
     async def _wait(self, waiting: list[_Bought], open_ids: dict[str, Request]) -> AsyncGenerator[Reply]:
         while waiting:
             for bought in list(waiting):
-                bought.batch = await asyncio.to_thread(self._now, bought.batch.id)
+                await asyncio.to_thread(self._look, bought)
                 if bought.batch.status not in _OVER:
                     continue
                 waiting.remove(bought)
-                for reply in await asyncio.to_thread(self._answered, bought):
+                for reply in await asyncio.to_thread(self._answered, bought, True):
                     if open_ids.pop(reply.output_id, None) is not None:
                         yield reply
                 for key in bought.ids & open_ids.keys():
@@ -77,8 +91,17 @@ class Batches:
             if waiting:
                 await asyncio.sleep(self._poll_s)
 
-    def _now(self, batch_id: str) -> Any:
-        return self._calls.read(lambda: whole(self._sdk.batches.retrieve(batch_id), "status"))
+    def _look(self, bought: _Bought) -> None:
+        """The batch as it is now. It goes on whether it is looked at or not: what passes is not the end of a day's wait."""
+        try:
+            bought.batch = self._calls.read(lambda: whole(self._sdk.batches.retrieve(bought.batch.id), "status"))
+            bought.misses = 0
+        except Denied:
+            raise
+        except ProviderError:
+            bought.misses += 1
+            if bought.misses > MOST_MISSES:
+                raise
 
     def _before(self, wanted: set[str]) -> Iterator[_Bought]:
         """Batches of this model that hold some of these requests, newest first."""
@@ -108,50 +131,70 @@ class Batches:
             yield part
 
     def _line(self, request: Request) -> bytes:
-        line = {"custom_id": request.output_id, "method": "POST", "url": "/v1/chat/completions", "body": json.loads(self._body(request))}
+        line = {"custom_id": request.output_id, "method": "POST", "url": self._below, "body": json.loads(self._body(request))}
         return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
     def _buy(self, part: Sequence[Request]) -> _Bought:
         content = b"".join(map(self._line, part))
         key = digest(["batch", self._name, sorted(request.output_id for request in part)])
         once, file = self._sdk.with_options(max_retries=0), self._upload(content)
-        asked: dict[str, Any] = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": file}
+        asked: dict[str, Any] = {"endpoint": self._below, "completion_window": "24h", "input_file_id": file}
         asked["metadata"] = {_MARK: self._mark, _KEY: key}
 
-        def mine() -> list[str]:
+        def mine() -> list[Any]:
             found = self._calls.read(lambda: list(pages(self._sdk.batches.list(limit=100))))
-            return [batch.id for batch in found if (batch.metadata or {}).get(_KEY) == key]
+            return [batch for batch in found if (batch.metadata or {}).get(_KEY) == key or batch.input_file_id == file]
 
-        known = set(mine())  # over, or they would be waited for
-        made = self._calls.buy(
-            lambda: whole(once.batches.create(**asked, extra_headers={"Idempotency-Key": digest([key, len(known)])}), "id").id,
-            lambda: next((batch for batch in mine() if batch not in known), None),
+        def going() -> Any:
+            return next((batch for batch in mine() if batch.status not in _OVER), None)
+
+        over = {batch.id for batch in mine()}
+        made = self._missed(going) or self._calls.buy(
+            lambda: whole(once.batches.create(**asked, extra_headers={"Idempotency-Key": digest([key, len(over)])}), "id"),
+            lambda: next((batch for batch in mine() if batch.id not in over), None),
         )
-        return _Bought(self._now(made), {request.output_id for request in part})
+        return _Bought(made, {request.output_id for request in part})
+
+    def _missed(self, going: Callable[[], Any]) -> Any:
+        """A batch for the same requests that a dead run may have bought a moment ago; None after the last look."""
+        for pause in self.looks_s:
+            time.sleep(pause)
+            if found := going():
+                return found
+        return None
 
     def _upload(self, content: bytes) -> str:
         name = f"evalh-batch-{digest(content.decode('utf-8', 'replace'))}.jsonl"
 
-        def there() -> str | None:
-            files = self._calls.read(lambda: list(pages(self._sdk.files.list(purpose="batch"))))
-            fit = (file for file in files if file.filename == name and file.bytes == len(content) and file.status != "error")
-            return next((file.id for file in fit), None)
+        def there() -> Json | None:
+            files = self._calls.read(lambda: [plain(file) for file in pages(self._sdk.files.list(purpose="batch"))])
+            same = (file for file in files if file.get("filename") == name and str(file.get("bytes")) == str(len(content)))
+            return next((file for file in same if file.get("status") not in ("error", "deleted") and file.get("id")), None)
 
-        once = self._sdk.with_options(max_retries=0)
-        return there() or self._calls.buy(lambda: whole(once.files.create(file=(name, content), purpose="batch"), "id").id, there)
+        once = self._sdk.with_options(max_retries=0, timeout=10 * self._sdk.timeout)
+        file = there() or self._calls.buy(lambda: plain(once.files.create(file=(name, content), purpose="batch"), "id"), there)
+        self._calls.settle(file.get("status"), lambda: plain(self._sdk.files.retrieve(str(file["id"]))).get("status"))
+        return str(file["id"])
 
-    def _answered(self, bought: _Bought) -> list[Reply]:
-        """What the batch has answered so far, failures included."""
+    def _answered(self, bought: _Bought, new: bool = False) -> list[Reply]:
+        """What the batch has answered so far, failures included. The files of one that is over a moment ago may come a moment later."""
         found = []
         for file in (bought.batch.output_file_id, bought.batch.error_file_id):
-            found += [self._reply(line) for line in self._lines(file)] if file else []
+            found += [self._reply(line) for line in self._lines(file, self.looks_s if new else ())] if file else []
         return [reply for reply in found if reply.output_id in bought.ids]
 
-    def _lines(self, file: str) -> list[Mapping[str, Any]]:
-        """A file's rows; none where the service keeps the file no more."""
-        content = self._calls.optional(lambda: bytes(self._sdk.files.content(file).content), b"")
-        rows = [json.loads(line) for line in content.decode("utf-8", "replace").splitlines() if line.strip()]
-        return [row for row in rows if isinstance(row, dict)]
+    def _lines(self, file: str, again_s: Sequence[float] = ()) -> list[Mapping[str, Any]]:
+        """A file's rows; none where the service has no such file, nor after each of these pauses."""
+
+        def rows() -> list[Mapping[str, Any]]:
+            text = bytes(self._sdk.files.content(file).content).decode("utf-8", "replace")
+            return [row for line in text.split("\n") if line.strip() and isinstance(row := json.loads(line), dict)]
+
+        for pause in again_s:
+            time.sleep(pause)
+            with contextlib.suppress(NotThere):
+                return self._calls.read(rows)
+        return self._calls.optional(rows, [])
 
     def _reply(self, line: Mapping[str, Any]) -> Reply:
         key, response = str(line.get("custom_id")), line.get("response")
