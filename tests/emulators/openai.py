@@ -154,7 +154,11 @@ class OpenAIEmulator(Emulator):
             job["estimated_finish"] = NOW + 600
             self.log(job["id"], 1, 2.5)
         elif state == "failed":
-            job["error"] = {"code": "invalid_training_file", "message": "The file is broken.\nLine 3 has no assistant turn", "param": "training_file"}
+            job["error"] = {
+                "code": "invalid_training_file",
+                "message": "The file is broken.\nLine 3 has no assistant turn",
+                "param": "training_file",
+            }
         elif state == "succeeded":
             self.succeed(job)
 

@@ -276,7 +276,7 @@ def test_a_failed_job_says_why(service: OpenAIEmulator, job: Job) -> None:
     ours = runner()
     status = follow(ours, ours.submit(job))
     assert status.state == "failed"
-    assert status.error == "Line 3 has no assistant turn"
+    assert status.error == "The file is broken. Line 3 has no assistant turn"
     assert status.model is None
     assert status.again is False
 
