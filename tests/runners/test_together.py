@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
@@ -284,6 +285,21 @@ def test_a_refused_upload_says_no_signed_address(service: TogetherEmulator, job:
         runner().submit(job)
     assert "SignatureDoesNotMatch" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault.http(500, "the disks are full"), "Unexpected error raised by endpoint: the disks are full"),
+        (Fault(500, {"error": "no disks"}), "endpoint: no disks"),
+        (Fault(500, {"detail": 1}), 'endpoint: {"detail": 1}'),
+        (Fault.http(409, "try later"), "half an answer"),
+    ],
+)
+def test_an_upload_that_fails_is_told_in_the_services_words(service: TogetherEmulator, job: Job, fault: Fault, said: str) -> None:
+    service.fail("upload", fault, fault)
+    with pytest.raises(ProviderError, match=re.escape(f"{said}), and the service shows nothing made") if fault.status == 500 else said):
+        runner().submit(job)
 
 
 def test_a_service_without_signed_addresses_takes_whole_files(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -108,10 +109,21 @@ def _send(sdk: Together, path: Path) -> str:
         body: Any = error.body
         reason = body.get("error", body) if isinstance(body, dict) else None
         said = reason.get("message") if isinstance(reason, dict) else reason
-        error.message = str(said) if error.status_code == 401 and said else error.message.partition(", headers:")[0]
+        error.message = str(said) if error.status_code == 401 and said else _sentence(error.message.partition(", headers:")[0])
         raise
-    except AssertionError:  # how the SDK says that its last answer was a web page
+    except (AssertionError, KeyError):  # how the SDK says that its last answer was a web page, or a conflict with no file in it
         raise ValueError("a web page or half an answer came") from None
+
+
+def _sentence(said: str) -> str:
+    """What the service says in the JSON that the SDK quotes as it came."""
+    quoted = said[said.find("{") :]
+    try:
+        found = json.loads(quoted).get("error")
+    except ValueError:
+        return said
+    own = found.get("message") if isinstance(found, dict) else found
+    return said.replace(quoted, own) if isinstance(own, str) and own else said
 
 
 def _send_whole(sdk: Together, path: Path) -> str:
