@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from evalharness import protocols
-from evalharness.buying import LOOKS_S, Calls, pages, plain, whole
+from evalharness.buying import LOOKS_S, Calls, Denied, NotThere, pages, plain, whole
 from evalharness.errors import ConfigError, MissingExtra, ProviderError
 from evalharness.ids import digest
 from evalharness.prices import price
@@ -199,8 +199,11 @@ class OpenAIRunner:
     def _check_base(self, base: str) -> list[str]:
         try:
             found = self._calls.read(lambda: plain(self._sdk.models.retrieve(base)))
-        except ProviderError as error:
+        except (Denied, NotThere) as error:
             return [f"base {base!r}: {error}"]
+        except ProviderError as error:  # no fault of the trainer's: what else the suite asks for can go on
+            log.warning("base %r could not be checked: %s", base, error)
+            return []
         ends = _day(found.get("shutdown_date"))
         if not ends:
             return []

@@ -414,6 +414,16 @@ def test_check_reads_when_the_base_ends(service: OpenAIEmulator, job: Job, caplo
     assert len(service.jobs) == 0
 
 
+def test_an_outage_is_no_fault_of_the_trainers(
+    service: OpenAIEmulator, job: Job, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buying, "_READS_S", (0.0, 0.0))
+    service.fail("model", *[Fault.html(200)] * 3)
+    with caplog.at_level(logging.WARNING, "evalh"):
+        assert runner().check(job) == []
+    assert "base 'gpt-4.1-mini' could not be checked" in caplog.text
+
+
 def test_check_finds_a_wrong_key_model_or_address(service: OpenAIEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "'no-such' does not exist" in runner().check(replace(job, base="no-such"))[0]
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
