@@ -2,6 +2,7 @@
 
     read      again where the answer was broken; the SDK tries lost connections and server errors again itself
     optional  like read; what a service does not have (404) is the given default
+    upload    a file, which costs nothing: like buy, and again where nothing came of it
     settle    until an uploaded file may be used
     buy       one create with the SDK's retries off; a clear no is a no, anything else may have bought: look for it
 
@@ -112,6 +113,17 @@ class Calls:
             if found := find():
                 return found
         raise ProviderError(f"no clear answer ({said}), and the service shows nothing made. Run again: it looks before it buys") from None
+
+    def upload(self, create: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """Like buy, for what costs nothing, which may be sent again: twice more where no clear answer came."""
+        for pause in _READS_S:
+            try:
+                return self.buy(create, find)
+            except Refused:
+                raise
+            except ProviderError:
+                time.sleep(pause)
+        return self.buy(create, find)
 
     def refused(self, error: Exception) -> bool:
         """The service has read the request and said no: nothing was made, and asking again changes nothing."""

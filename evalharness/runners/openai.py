@@ -229,7 +229,7 @@ class OpenAIRunner:
             with path.open("rb") as content:
                 return plain(once.files.create(file=(name, content), purpose="fine-tune"), "id")
 
-        file = there() or self._calls.buy(upload, there)
+        file = there() or self._calls.upload(upload, there)
         self._calls.settle(file.get("status"), lambda: plain(self._sdk.files.retrieve(str(file["id"]))).get("status"))
         return str(file["id"])
 

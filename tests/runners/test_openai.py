@@ -250,6 +250,17 @@ def test_an_upload_whose_answer_is_lost_is_found(service: OpenAIEmulator, job: J
     assert service.called("create_job")[0].body["training_file"] == "file-0001"
 
 
+def test_an_upload_that_came_to_nothing_is_sent_again(service: OpenAIEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buying, "_READS_S", (0.0, 0.0))
+    service.fail("upload", Fault.http(500), Fault.reset_before())
+    runner().submit(replace(job, dev=()))
+    assert len(service.files) == len(service.jobs) == 1
+    service.fail("upload", *[Fault.http(500)] * 3)
+    with pytest.raises(ProviderError, match="no clear answer"):
+        runner().submit(job)
+    assert len(service.jobs) == 1
+
+
 def test_an_upload_that_is_refused_buys_nothing(service: OpenAIEmulator, job: Job) -> None:
     service.fail("upload", Fault.http(413, "too large"))
     with pytest.raises(ProviderError, match="too large"):

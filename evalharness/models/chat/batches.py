@@ -172,7 +172,7 @@ class Batches:
             return next((file for file in same if file.get("status") not in ("error", "deleted") and file.get("id")), None)
 
         once = self._sdk.with_options(max_retries=0, timeout=10 * self._sdk.timeout)
-        file = there() or self._calls.buy(lambda: plain(once.files.create(file=(name, content), purpose="batch"), "id"), there)
+        file = there() or self._calls.upload(lambda: plain(once.files.create(file=(name, content), purpose="batch"), "id"), there)
         self._calls.settle(file.get("status"), lambda: plain(self._sdk.files.retrieve(str(file["id"]))).get("status"))
         return str(file["id"])
 
