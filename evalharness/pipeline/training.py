@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from evalharness.buying import NotThere
 from evalharness.errors import ProviderError, Refused, TrainingFailed
 from evalharness.ids import digest
 from evalharness.pipeline.budget import Budget
@@ -95,6 +96,7 @@ async def _buy(training: Training, store: Store, run_id: str, emit: Emit, budget
     known = [row for row in rows if row.closed is None]  # an intent of before counts as spent already
     async with budget.when_free(f"training {training.label}", 0.0 if known else estimate) as reserved:
         row = _ledger(training, run_id, estimate, known[-1].opened if known else utc_now())
+        row = replace(row, provider_id=next((one.provider_id for one in reversed(known) if one.provider_id), None))
         doubt = any(one.provider_id is None for one in known)
         row, handle = await asyncio.to_thread(_start, training, store, row, doubt)
         try:
@@ -137,7 +139,7 @@ def _start(training: Training, store: Store, row: Resource, doubt: bool) -> tupl
     store.put_resource(row)
     store.put_training(_row(training, Status("queued"), row.run_id))
     try:
-        handle = _found(training, doubt) or training.runner.submit(training.job)
+        handle = _found(training, doubt) or _known(training, row) or training.runner.submit(training.job)
     except Refused as error:
         store.put_resource(replace(row, state="refused", closed=utc_now(), note=str(error)))
         raise
@@ -152,6 +154,16 @@ def _found(training: Training, doubt: bool) -> Handle | None:
         time.sleep(pause)
         if handle := training.runner.find(training.job):
             return handle
+    return None
+
+
+def _known(training: Training, row: Resource) -> Handle | None:
+    """The job that a run before had the id of and no list shows yet, if the service has it and it has come to no bad end."""
+    if row.provider_id is None or training.runner.local:
+        return None
+    handle = Handle(training.job.training_id, row.provider_id)
+    with suppress(NotThere):
+        return None if training.runner.poll(handle).state in ("failed", "cancelled") else handle
     return None
 
 

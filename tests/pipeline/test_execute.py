@@ -129,6 +129,17 @@ def test_a_job_that_is_not_listed_yet_is_not_bought_again_after_a_kill(workspace
     assert (count(workspace.log(), "find"), count(workspace.log(), "submit")) == (3, 0)
 
 
+def test_a_job_whose_id_is_known_needs_no_list(workspace: Workspace) -> None:
+    workspace.write("trainers/files.yaml", "runner: doubles.py:FileRunner\nbase: small\nparams: {local: false}\n")
+    job = workspace.plan().entries[2].training.job  # type: ignore[union-attr]
+    path = Path(job.workdir) / job.key
+    workspace.store.put_resource(Resource(digest(["training", job.key]), "training", "x", job.key, "open", str(path)))
+    workspace.write(str(path.relative_to(workspace.root)), "2")
+    workspace.write("unlisted", "9")
+    assert workspace.run().state == "succeeded"
+    assert (count(workspace.log(), "find"), count(workspace.log(), "submit")) == (1, 0)
+
+
 def test_without_such_a_doubt_there_is_one_look(workspace: Workspace) -> None:
     assert workspace.run().state == "succeeded"
     assert (count(workspace.log(), "find"), count(workspace.log(), "submit")) == (1, 1)
