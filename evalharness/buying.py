@@ -13,12 +13,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from evalharness.errors import ProviderError, Refused
-from evalharness.waits import retry_after
+from evalharness.waits import retry_after, retry_info
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ _BROKEN = (ValueError, AttributeError, TypeError, KeyError)
 _REFUSALS = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
 _ABSENT = frozenset({404, 410, 501})
 _NO_CREDIT = "insufficient_quota"
+_LONG = re.compile(r"Error code: |[A-Z]+ https?://")
+"""How SDKs begin an error that shows all that came."""
 _READING_S = {"uploaded": 60.0, "pending": 1800.0, "processing": 1800.0, "running": 1800.0, "missing": 5.0}
 """States of an uploaded file that pass, and seconds to wait for that at most: some services leave all files at "uploaded"."""
 
@@ -93,7 +96,7 @@ class Calls:
         """What `create` made (its id), or what `find` shows if the answer was lost.
 
         Raises Refused if the service said no, ProviderError if it is not clear what it did: nothing is sent twice. What a rate
-        limit has turned away with an invitation (429 with Retry-After) is asked for again, after the wait and a look.
+        limit has turned away with an invitation (429 that says how long to wait) is asked for again, after the wait and a look.
         """
         for turn in range(_TURNS):
             try:
@@ -102,7 +105,7 @@ class Calls:
                 said = self.said(error)
                 if self.refused(error):
                     raise Refused(f"the service refused: {said}") from None
-                wait = _asked_wait(error)
+                wait = asked_wait(error) if status_of(error) == 429 else None
                 if wait is None or turn == _TURNS - 1:
                     break
                 time.sleep(wait)
@@ -136,20 +139,32 @@ class Calls:
 
 
 def _message(error: Exception) -> str:
-    """What an SDK's error says; the service's own sentence where the SDK shows all of its JSON."""
+    """What an SDK's error says; the service's own sentence where the SDK shows all of its JSON, or the address that was asked."""
     said = str(getattr(error, "message", None) or error)
-    body = getattr(error, "body", None)
+    body = getattr(error, "body", None) or _body(error)
     inner = body.get("error", body) if isinstance(body, dict) else None
     own = inner.get("message") if isinstance(inner, dict) else inner
-    return f"HTTP {status_of(error)}: {own}" if said.startswith("Error code: ") and isinstance(own, str) and own else said
+    return f"HTTP {status_of(error)}: {own}" if _LONG.match(said) and isinstance(own, str) and own else said
 
 
-def _asked_wait(error: Exception) -> float | None:
-    """Seconds that a rate limit's Retry-After asks to wait, at most half a minute; None for anything else."""
+def _body(error: Exception) -> object:
+    """The JSON that an error's response holds, for SDKs that keep only the response."""
+    try:
+        return getattr(error, "response").json()  # noqa: B009
+    except (AttributeError, ValueError):
+        return None
+
+
+def asked_wait(error: Exception) -> float | None:
+    """Seconds that an SDK's error asks to wait, at most half a minute; None if it does not say.
+
+    By headers (Retry-After), or by the details of its body, which is how Google's services say it.
+    """
     said = getattr(error, "retry_after", None)
     headers = getattr(getattr(error, "response", None), "headers", None)
     said = retry_after(headers) if said is None and headers is not None else said
-    return min(said, _LONGEST_WAIT_S) if status_of(error) == 429 and said is not None else None
+    said = retry_info(getattr(error, "details", None)) if said is None else said
+    return min(said, _LONGEST_WAIT_S) if said is not None else None
 
 
 def status_of(error: Exception) -> int | None:

@@ -40,3 +40,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return seconds
     date = email.utils.parsedate_tz(asked) if asked else None
     return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+
+
+def retry_info(body: object) -> float | None:
+    """Seconds that an error's details ask to wait (google.rpc.RetryInfo): in its JSON body, or alone; None if they do not.
+
+    >>> retry_info({"error": {"details": [{"retryDelay": "1.5s"}]}})
+    1.5
+    """
+    if isinstance(body, dict):
+        inner = body.get("error")
+        return retry_info(inner.get("details") if isinstance(inner, dict) else body.get("details"))
+    details = [one for one in body if isinstance(one, dict)] if isinstance(body, list | tuple) else []
+    return next((wait for one in details if (wait := span(str(one.get("retryDelay", "")))) is not None), None)

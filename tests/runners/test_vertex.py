@@ -19,7 +19,7 @@ from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point, Status
 from evalharness.runners.vertex import VertexOptions, VertexRunner, jobs, rows
 from tests.emulators.core import KEY, SPECS, Fault
-from tests.emulators.vertex import VertexEmulator, fault
+from tests.emulators.vertex import VertexEmulator, fault, retry_info
 
 DONE = ("succeeded", "failed", "cancelled")
 PLACE = "projects/p1/locations/us-central1"
@@ -234,17 +234,39 @@ NOT_MADE = {"reset before": Fault.reset_before(), "429": fault(429, "slow down")
 
 
 @pytest.mark.parametrize("broken", NOT_MADE.values(), ids=NOT_MADE.keys())
-@pytest.mark.parametrize("route", ["create_job", "upload"])
-def test_in_doubt_nothing_is_made_twice_and_the_next_run_goes_on(service: VertexEmulator, job: Job, broken: Fault, route: str) -> None:
-    where = service if route == "create_job" else service.storage
-    where.fail(route, broken)
+def test_in_doubt_nothing_is_made_twice_and_the_next_run_goes_on(service: VertexEmulator, job: Job, broken: Fault) -> None:
+    service.fail("create_job", broken)
     with pytest.raises(ProviderError, match=r"no clear answer .* Run again"):
         runner().submit(replace(job, dev=()))
-    assert len(where.called(route)) == 1
+    assert len(service.called("create_job")) == 1
     again = runner()
     assert again.find(job) is None
     assert again.submit(replace(job, dev=())).provider_id == f"{PLACE}/tuningJobs/7000"
     assert len(service.jobs) == len(service.storage.objects) == 1
+
+
+@pytest.mark.parametrize("broken", NOT_MADE.values(), ids=NOT_MADE.keys())
+def test_an_upload_that_came_to_nothing_is_sent_again(service: VertexEmulator, job: Job, broken: Fault) -> None:
+    service.storage.fail("upload", broken)
+    runner().submit(replace(job, dev=()))
+    assert len(service.storage.called("upload")) == 2
+    assert len(service.jobs) == len(service.storage.objects) == 1
+
+
+def test_an_upload_that_never_works_is_told_in_the_services_words(service: VertexEmulator, job: Job) -> None:
+    service.storage.fail("upload", *[fault(503, "The bucket sleeps")] * 3)
+    with pytest.raises(ProviderError, match=r"no clear answer \(HTTP 503: The bucket sleeps\)"):
+        runner().submit(job)
+    assert service.called("create_job") == []
+
+
+def test_a_create_that_is_asked_to_wait_is_asked_again_after_a_look(service: VertexEmulator, job: Job) -> None:
+    service.fail("create_job", fault(429, "Quota exceeded", retry_info("0.2s")))
+    started = time.monotonic()
+    assert runner().submit(replace(job, dev=())).provider_id == f"{PLACE}/tuningJobs/7000"
+    assert time.monotonic() - started >= 0.2
+    assert len(service.called("create_job")) == 2
+    assert len(service.called("list_jobs")) == 2  # by the filter, and without
 
 
 REFUSED = {"400": fault(400, "bad rows"), "401": fault(401), "403": fault(403), "404": fault(404)}
@@ -420,14 +442,14 @@ def test_polling_survives_what_passes(service: VertexEmulator, job: Job) -> None
 def test_the_service_says_how_long_to_wait(service: VertexEmulator, job: Job) -> None:
     ours = runner()
     handle = ours.submit(job)
-    service.fail("job", fault(429, "slow down", retry_after="0.3"))
+    service.fail("job", fault(429, "slow down", retry_after="0.3"), fault(429, "slow down", retry_info("0.3s")))
     started = time.monotonic()
     ours.poll(handle)
-    assert time.monotonic() - started >= 0.3
+    assert time.monotonic() - started >= 0.6
     service.fail("job", *[fault(503)] * 5)
     with pytest.raises(ProviderError, match="it failed"):
         ours.poll(handle)
-    assert len(service.called("job")) == 7
+    assert len(service.called("job")) == 8
 
 
 def test_a_poll_that_cannot_be_read_raises(service: VertexEmulator, job: Job) -> None:
@@ -521,10 +543,15 @@ def test_a_service_that_counts_no_tokens_may_have_the_base(service: VertexEmulat
     assert runner().check(job) == []
 
 
-def test_a_service_that_is_not_there_is_said(service: VertexEmulator, job: Job) -> None:
-    (problem,) = runner(base_url="http://127.0.0.1:9").check(job)
-    assert problem.startswith("base 'gemini-2.5-flash': ")
-    assert "refused" in problem
+def test_an_outage_while_bucket_and_base_are_checked_is_no_fault_of_the_trainer(
+    service: VertexEmulator, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.storage.fail("object", fault(409, "not now"))
+    assert runner(base_url="http://127.0.0.1:9").check(job) == []
+    bucket, base = [record.getMessage() for record in caplog.records]
+    assert bucket == "bucket 'evalh-bucket' could not be checked: HTTP 409: not now"
+    assert base.startswith("base 'gemini-2.5-flash' could not be checked: ")
+    assert "refused" in base
 
 
 def test_a_wrong_token_is_said_without_it(service: VertexEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

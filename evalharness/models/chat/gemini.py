@@ -17,7 +17,7 @@ from evalharness.models.chat import wire
 from evalharness.models.chat.outcome import Again, Halted, Refused
 from evalharness.prices import Price
 from evalharness.records import Reply, Request
-from evalharness.waits import retry_after, span
+from evalharness.waits import retry_after, retry_info
 
 Json = dict[str, Any]
 
@@ -98,11 +98,7 @@ def _failure(status: int, headers: Mapping[str, str], found: object, content: by
         return Halted(reason)
     if status in _AGAIN or status >= 500:
         after = retry_after(headers)
-        after = (
-            after
-            if after is not None
-            else next((wait for one in details if (wait := span(str(one.get("retryDelay", "")))) is not None), None)
-        )
+        after = retry_info(details) if after is None else after
         waking = wire.wakes(status, reason)
         return Again(
             reason, after=after, limited=status == 429, crowded=status == 503 and not waking, raw=wire.kept(content), waking=waking

@@ -28,14 +28,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from evalharness import google, protocols
-from evalharness.buying import LOOKS_S, Calls, status_of, whole
+from evalharness.buying import LOOKS_S, Calls, Denied, NotThere, asked_wait, status_of, whole
 from evalharness.errors import ConfigError, MissingExtra, Problem, ProviderError
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Status, TrainedModel
 from evalharness.runners import hosted
 from evalharness.runners.vertex import jobs, rows
 from evalharness.runners.vertex.bucket import Bucket
-from evalharness.waits import retry_after
 
 if TYPE_CHECKING:
     from google import genai
@@ -49,7 +48,6 @@ _NAME = "the runner 'vertex'"
 _AGAIN = 4
 """So often a read is tried after the first time."""
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
-_LONGEST_WAIT_S = 30.0
 T = TypeVar("T")
 
 
@@ -232,8 +230,10 @@ class VertexRunner:
             return ["bucket: training files need a Cloud Storage bucket. Set bucket, or GOOGLE_CLOUD_STORAGE_BUCKET"]
         try:
             self._calls.read(lambda: self._bucket.holds("evalh-check", 0))
-        except ProviderError as error:
+        except (Denied, NotThere) as error:
             return [f"bucket {self._place!r}: {error}"]
+        except ProviderError as error:  # no fault of the trainer's: what else the suite asks for can go on
+            log.warning("bucket %r could not be checked: %s", self._place, error)
         return []
 
     def _check_base(self, base: str) -> list[str]:
@@ -246,8 +246,11 @@ class VertexRunner:
             self._again(lambda: self._sdk.models.count_tokens(model=base, contents="Hi"))
         except self._calls.errors as error:
             said = self._calls.said(error)
-            if not _is_about_the_question(status_of(error), said, base):
+            if _is_about_the_question(status_of(error), said, base):
+                return []
+            if self._calls.refused(error):
                 return [f"base {base!r}: {said}"]
+            log.warning("base %r could not be checked: %s", base, said)
         return []
 
     def _upload(self, job: Job, split: Literal["train", "dev"]) -> str:
@@ -265,7 +268,7 @@ class VertexRunner:
             self._bucket.put(name, path)
             return uri
 
-        return there() or self._calls.buy(upload, there)
+        return there() or self._calls.upload(upload, there)
 
     def _model(self, found: Any, tokens: int | None) -> TrainedModel:
         """The tuned model with its checkpoints; rows that the service dropped are told, once."""
@@ -374,8 +377,7 @@ def _after(error: Exception) -> float | None:
     """Seconds before the same read may be tried again; None if that would not help."""
     if not isinstance(error, _lost_connections()) and status_of(error) not in _PASSING:
         return None
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    return min(_LONGEST_WAIT_S, retry_after(headers) or 0.0)
+    return asked_wait(error) or 0.0
 
 
 def _is_empty(page: Any) -> bool:
