@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ _ABSENT = frozenset({404, 410, 501})
 _NO_CREDIT = "insufficient_quota"
 _LONG = re.compile(r"Error code: |[A-Z]+ https?://")
 """How SDKs begin an error that shows all that came."""
+_PAGE = re.compile(r"(?i)\s*<(!doctype|html|head|body|\?xml)\b")
 _READING_S = {"uploaded": 60.0, "pending": 1800.0, "processing": 1800.0, "running": 1800.0, "missing": 5.0}
 """States of an uploaded file that pass, and seconds to wait for that at most: some services leave all files at "uploaded"."""
 
@@ -133,26 +135,34 @@ class Calls:
         return status_of(error) in _REFUSALS or getattr(error, "code", None) == _NO_CREDIT
 
     def said(self, error: Exception) -> str:
-        """An error in one line, without the secret."""
-        text = " ".join(_message(error).split())[:400] or type(error).__name__
+        """An error in one printable line, without the secret."""
+        shown = "".join(character if character.isprintable() else " " for character in _message(error))
+        text = " ".join(shown.split())[:400] or type(error).__name__
         return text.replace(self._secret, "***") if self._secret else text
 
 
 def _message(error: Exception) -> str:
-    """What an SDK's error says; the service's own sentence where the SDK shows all of its JSON, or the address that was asked."""
-    said = str(getattr(error, "message", None) or error)
-    body = getattr(error, "body", None) or _body(error)
-    inner = body.get("error", body) if isinstance(body, dict) else None
+    """What the service says in an SDK's error, in its own words, and the HTTP status."""
+    said, status = str(getattr(error, "message", None) or error), status_of(error)
+    if isinstance(error, json.JSONDecodeError):
+        return "an answer that is no JSON"
+    if _LONG.match(said):
+        said = _own_words(error) or said
+    said = "a web page" if _PAGE.match(said) else said
+    return said if status is None or str(status) in said else f"HTTP {status}: {said}"
+
+
+def _own_words(error: Exception) -> str:
+    """The sentence in the body that an error holds, or in its response's, or a response that is plain text."""
+    body, response = getattr(error, "body", None), getattr(error, "response", None)
+    if body is None and response is not None:
+        try:
+            body = response.json()
+        except ValueError:
+            body = getattr(response, "text", None)
+    inner = body.get("error", body) if isinstance(body, dict) else body
     own = inner.get("message") if isinstance(inner, dict) else inner
-    return f"HTTP {status_of(error)}: {own}" if _LONG.match(said) and isinstance(own, str) and own else said
-
-
-def _body(error: Exception) -> object:
-    """The JSON that an error's response holds, for SDKs that keep only the response."""
-    try:
-        return getattr(error, "response").json()  # noqa: B009
-    except (AttributeError, ValueError):
-        return None
+    return own if isinstance(own, str) else ""
 
 
 def asked_wait(error: Exception) -> float | None:

@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(args=list(argv) if argv is not None else None)
     except EvalhError as error:
-        print(error, file=sys.stderr)
+        from evalharness.report.text import lines_of  # a service's words may be among them
+
+        print(lines_of(str(error)), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; what was done is stored, the same command goes on from there", file=sys.stderr)

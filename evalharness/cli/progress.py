@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from evalharness.pipeline.events import Emit, Event, silent
+from evalharness.report.text import visible
 
 LINE_EVERY_S = 5.0
 
@@ -53,7 +54,7 @@ class _Bars:
             self._tasks[key] = self._progress.add_task(escape(event.label), stage=event.stage, text="", total=event.total)
         total = event.total if event.kind == "progress" else event.total or event.done or 1
         done = event.done if event.kind == "progress" else total
-        self._progress.update(self._tasks[key], completed=done, total=total, text=escape(_tail(event)))
+        self._progress.update(self._tasks[key], completed=done, total=total, text=escape(visible(_tail(event))))
 
 
 class _Lines:
@@ -87,7 +88,7 @@ class _Lines:
 def _said(event: Event) -> str:
     count = "" if event.total is None else f" {event.done}/{event.total}"
     tail = _tail(event)
-    return f"{event.stage} {event.label}:{count}{' ' + tail if tail else ''}"
+    return visible(f"{event.stage} {event.label}:{count}{' ' + tail if tail else ''}")
 
 
 def _tail(event: Event) -> str:

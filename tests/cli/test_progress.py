@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evalharness.cli import progress
+from evalharness.cli import main, progress
+from evalharness.errors import RunError
 from evalharness.pipeline.events import Event
 
 
@@ -61,3 +62,16 @@ def test_warnings_are_always_told(capsys: pytest.CaptureFixture[str]) -> None:
     lines.show(Event("train", "tuned", 1, 9))
     lines.show(Event("train", "tuned", kind="warning", text="it may still run"))
     assert capsys.readouterr().err.splitlines()[1] == "train tuned: it may still run"
+
+
+def test_what_a_service_says_commands_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    progress._Lines().show(Event("train", "tuned", text="state \x1b[2J\x07"))
+
+    def fails(args: object) -> None:
+        raise RunError("tuned: \x1b[2J refused\nfew-shot: \x07")
+
+    monkeypatch.setattr("evalharness.cli.app", fails)
+    with pytest.raises(SystemExit) as left:
+        main([])
+    assert left.value.code == 4
+    assert capsys.readouterr().err == "train tuned: state \\x1b[2J\\x07\ntuned: \\x1b[2J refused\nfew-shot: \\x07\n"

@@ -260,6 +260,24 @@ def test_an_upload_that_never_works_is_told_in_the_services_words(service: Verte
     assert service.called("create_job") == []
 
 
+TOLD = {
+    "a page": (Fault.html(502), "HTTP 502: a web page"),
+    "a page for an answer": (Fault.html(), "an answer that is no JSON"),
+    "plain text": (Fault(404, "Not Found", content_type="text/plain"), "HTTP 404: Not Found"),
+    "a terminal's commands": (fault(400, "Bad\x1b[2J row\x07\nhere"), "HTTP 400: Bad [2J row here"),
+}
+
+
+@pytest.mark.parametrize(("broken", "told"), TOLD.values(), ids=TOLD.keys())
+@pytest.mark.parametrize("route", ["create_job", "upload"])
+def test_whatever_a_service_sends_is_told_in_one_line(service: VertexEmulator, job: Job, broken: Fault, told: str, route: str) -> None:
+    where = service if route == "create_job" else service.storage
+    where.fail(route, *[broken] * 3)
+    with pytest.raises(ProviderError) as caught:
+        runner().submit(job)
+    assert f"{told})" in f"{caught.value})".replace("), and", ")")
+
+
 def test_a_create_that_is_asked_to_wait_is_asked_again_after_a_look(service: VertexEmulator, job: Job) -> None:
     service.fail("create_job", fault(429, "Quota exceeded", retry_info("0.2s")))
     started = time.monotonic()
