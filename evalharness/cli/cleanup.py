@@ -75,8 +75,13 @@ def _line(told: dict[str, Any]) -> str:
 def _sum(told: list[dict[str, Any]], *, dry_run: bool) -> str:
     if not told:
         return "Nothing is open."
-    known = sum(one["usd_per_hour"] or 0.0 for one in told if one["action"] == "left" and one["kind"] == "deployment")
-    running = sum(one["action"] == "left" and one["kind"] == "deployment" for one in told)
+    left = [one for one in told if one["action"] == "left"]
+    open_ones = [one for one in left if one["kind"] == "deployment"]
+    going_on = len(left) - len(open_ones)
+    rest = f" {going_on} trainings go on: the next train-and-score takes them up, --cancel-jobs stops them." if going_on else ""
     if dry_run:
-        return f"{running} deployments open, {known:,.2f} USD an hour as far as known. Nothing was touched."
-    return "Everything that was left open is released." if not running else f"{running} deployments may still run."
+        known = sum(one["usd_per_hour"] or 0.0 for one in open_ones)
+        return f"{len(open_ones)} deployments open, {known:,.2f} USD an hour as far as known. Nothing was touched.{rest}"
+    if open_ones:
+        return f"{len(open_ones)} deployments may still run.{rest}"
+    return f"No deployment is left open.{rest}" if rest else "Everything that was left open is released."

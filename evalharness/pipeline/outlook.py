@@ -115,7 +115,8 @@ def _seen(metric: Metric, label: str, loaded: LoadedSuite, store: Store) -> Seen
     others = [part for part in parts if part.arm.role == "candidate" and part.dataset_id == reference.dataset_id]
     key = metric_id(metric)
     table = store.score_tables([part.arm.arm_id for part in (reference, *others)], reference.dataset_id, [key])[key]
-    values = np.nanmean(np.where(np.isnan(table.values), np.nan, table.values), axis=2) if table.values.size else table.values[..., 0]
+    scored = ~np.isnan(table.values)
+    values = np.where(scored, table.values, 0.0).sum(axis=2) / np.where(scored.any(axis=2), scored.sum(axis=2), np.nan)
     found = []
     for row, part in zip(values[1:], others, strict=True):
         differences = (row - values[0])[~np.isnan(row - values[0])]

@@ -61,7 +61,9 @@ def test_trainings_are_left_to_the_next_run_unless_asked(evalh: Evalh, workspace
     settings = {"base": "small", "options": {"local": False}}
     row = Resource("t", "training", "doubles.py:FileRunner", "k", "open", "job-1", opened=utc_now(), settings=settings)
     workspace.store.put_resource(row)
-    assert "training job-1 at doubles.py:FileRunner" in evalh("cleanup").out
+    said = evalh("cleanup").out
+    assert "training job-1 at doubles.py:FileRunner" in said
+    assert "No deployment is left open. 1 trainings go on: the next train-and-score takes them up, --cancel-jobs stops them." in said
     assert "cancel" not in workspace.log()
     assert "cancelled" in evalh("cleanup", "--cancel-jobs").out
     assert "cancel" in workspace.log()

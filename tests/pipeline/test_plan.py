@@ -31,6 +31,15 @@ def test_an_earlier_pair_tells_the_discordance(workspace: Workspace) -> None:
     assert chance.passing == chance_to_pass(40, Rule(0.02, 0.25))
 
 
+def test_an_earlier_pair_without_some_answers_tells_it_by_the_others(workspace: Workspace) -> None:
+    workspace.write("data/test.jsonl", rows([f"TEST {i}" if i % 4 else f"test {i}" for i in range(40)], str.upper))
+    workspace.suite(SUITE.replace("doubles.py:Echo/echo", '{doubles.py:Echo: {silent: ["TEST 1"]}}'))
+    workspace.run()
+    (chance,) = outlook(workspace.plan(), workspace.store).chances
+    assert chance.seen is not None
+    assert chance.seen.discordance == pytest.approx(10 / 39)
+
+
 def test_more_candidates_widen_the_level(workspace: Workspace) -> None:
     workspace.suite(SUITE, ("{train: files}", "{train: files, seeds: 2}"))
     assert outlook(workspace.plan(), workspace.store).level == pytest.approx(0.975)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import ssl
@@ -427,7 +428,12 @@ def test_succeeded_without_an_endpoint_is_not_done_yet(service: VertexEmulator, 
     endpoint = only(service)["tunedModel"].pop("endpoint")
     assert ours.poll(handle).model is not None  # the last checkpoint's
     checkpoints = only(service)["tunedModel"].pop("checkpoints")
+    long_ago, only(service)["endTime"] = only(service)["endTime"], datetime.datetime.now(datetime.UTC).isoformat()
     assert ours.poll(handle).state == "running"
+    only(service)["endTime"] = long_ago
+    stranded = ours.poll(handle)
+    assert (stranded.state, stranded.model, stranded.again) == ("failed", None, False)  # it is paid for: not bought again
+    assert str(stranded.error).startswith(f"it is trained, but the service gave its model ({PLACE}/models/7000@1) no endpoint")
     only(service)["tunedModel"].update(endpoint=endpoint, checkpoints=checkpoints[::-1])
     again = ours.poll(handle)
     assert again.model is not None

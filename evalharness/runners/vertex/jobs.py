@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ STATES: dict[str, State] = {
     "JOB_STATE_EXPIRED": "failed",
     "JOB_STATE_CANCELLED": "cancelled",
 }
+ENDPOINT_WITHIN_S = 3600.0
+"""How long after its end a trained model's endpoint is waited for."""
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{1,63}")
 _HOPELESS = frozenset({3, 5, 9, 11, 12})
 """google.rpc codes of what is refused again: invalid argument, not found, failed precondition, out of range, unimplemented."""
@@ -59,9 +62,17 @@ def word(state: object) -> str:
 
 
 def state(found: Any) -> State:
-    """The job's state. A success without an endpoint is not done yet: the endpoint comes a moment later."""
+    """The job's state. A success without an endpoint is not done yet: the endpoint comes a moment later, or has failed."""
     known = STATES.get(word(found.state), "running")
-    return "running" if known == "succeeded" and not endpoint(found) else known
+    if known != "succeeded" or endpoint(found):
+        return known
+    return "failed" if _is_stranded(found) else "running"
+
+
+def _is_stranded(found: Any) -> bool:
+    """Trained, but the service has put the model nowhere, and will not any more."""
+    over = STATES.get(word(found.state)) == "succeeded" and not endpoint(found)
+    return bool(over and found.end_time and time.time() - found.end_time.timestamp() > ENDPOINT_WITHIN_S)
 
 
 def stats(found: Any) -> Any:
@@ -113,13 +124,16 @@ def detail(found: Any) -> str:
 
 def reason(found: Any) -> str:
     """Why the job failed."""
+    if _is_stranded(found):
+        model = getattr(found.tuned_model, "model", None) or "none named"
+        return f"it is trained, but the service gave its model ({model}) no endpoint. Deploy it, and score it by its endpoint"
     said = word(found.state).removeprefix("JOB_STATE_").replace("_", " ").lower()
     return str(getattr(found.error, "message", None) or f"the job was {said}")
 
 
 def is_hopeless(found: Any) -> bool:
-    """The same job would fail again."""
-    return getattr(found.error, "code", None) in _HOPELESS
+    """The same job would fail again, or is paid for already."""
+    return _is_stranded(found) or getattr(found.error, "code", None) in _HOPELESS
 
 
 def dropped(found: Any) -> str:
