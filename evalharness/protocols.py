@@ -39,7 +39,8 @@ class Options(BaseModel):
 class Runner(Protocol):
     """Trains a model somewhere. All methods block (evalh calls them in threads) and may raise RunError.
 
-    `local` runners take turns on this machine's device; others run side by side.
+    `local` runners take turns on this machine's device; others run side by side. A runner whose service lists what is new
+    with a delay has `looks_s`, pauses in seconds: where a run died in doubt, `find` and `served` are asked after each of them.
     """
 
     Options: ClassVar[type[Options]]
