@@ -75,10 +75,11 @@ def _line(told: dict[str, Any]) -> str:
 def _sum(told: list[dict[str, Any]], *, dry_run: bool) -> str:
     if not told:
         return "Nothing is open."
-    left = [one for one in told if one["action"] == "left"]
+    left = [one for one in told if one["action"].startswith("left")]
     open_ones = [one for one in left if one["kind"] == "deployment"]
     going_on = len(left) - len(open_ones)
-    rest = f" {going_on} trainings go on: the next train-and-score takes them up, --cancel-jobs stops them." if going_on else ""
+    told_of = f" Trainings that may go on: {going_on}. The next train-and-score takes them up; --cancel-jobs stops known ones."
+    rest = told_of if going_on else ""
     if dry_run:
         known = sum(one["usd_per_hour"] or 0.0 for one in open_ones)
         return f"{len(open_ones)} deployments open, {known:,.2f} USD an hour as far as known. Nothing was touched.{rest}"

@@ -63,8 +63,20 @@ def test_trainings_are_left_to_the_next_run_unless_asked(evalh: Evalh, workspace
     workspace.store.put_resource(row)
     said = evalh("cleanup").out
     assert "training job-1 at doubles.py:FileRunner" in said
-    assert "No deployment is left open. 1 trainings go on: the next train-and-score takes them up, --cancel-jobs stops them." in said
+    assert "No deployment is left open. Trainings that may go on: 1. The next train-and-score takes them up" in said
     assert "cancel" not in workspace.log()
     assert "cancelled" in evalh("cleanup", "--cancel-jobs").out
     assert "cancel" in workspace.log()
     assert evalh("cleanup").out == "Nothing is open.\n"
+
+
+def test_a_training_that_may_have_been_made_is_not_called_released(evalh: Evalh, workspace: Workspace) -> None:
+    from evalharness.store import Resource
+
+    settings = {"base": "small", "options": {"local": False}}
+    row = Resource("t", "training", "doubles.py:FileRunner", "k", "intent", None, opened=utc_now(), settings=settings)
+    workspace.store.put_resource(row)
+    said = evalh("cleanup", "--cancel-jobs").out
+    assert "left: the next train-and-score looks for it" in said
+    assert "Trainings that may go on: 1." in said
+    assert "released" not in said
