@@ -176,7 +176,7 @@ def _metric(scores: _Scores, number: int, shape: tuple[int, ...]) -> tuple[Float
     lengths, starts = scores.lengths[mine], scores.starts[mine]
     stats = np.full((*shape, int(lengths.max(initial=1))), np.nan)
     if len(lengths) and (lengths == lengths[0]).all():  # as good as always; the way below takes five times as long
-        stats[at] = scores.flat[starts[:, None] + np.arange(lengths[0])]
+        stats[..., : int(lengths[0])][at] = scores.flat[starts[:, None] + np.arange(lengths[0])]
     else:
         row = np.repeat(np.arange(len(lengths)), lengths)
         k = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

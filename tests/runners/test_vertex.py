@@ -514,6 +514,12 @@ def test_prices(service: VertexEmulator, job: Job) -> None:
         runner(prices={"usd_per_token": 1.0})
 
 
+def test_dev_rows_are_not_needed(service: VertexEmulator, job: Job) -> None:
+    assert runner().check(replace(job, dev=())) == []
+    runner().submit(replace(job, dev=()))
+    assert "validationDatasetUri" not in only(service)["supervisedTuningSpec"]
+
+
 def test_check_names_the_rows(service: VertexEmulator, job: Job) -> None:
     found = [*job.train]
     found[1] = (Message("user", "Hi"),)

@@ -59,6 +59,16 @@ def check_cell(table: ScoreTable, index: tuple[int, ...], output: Output | None,
         assert table.values[index] == score.value
 
 
+def test_a_run_in_which_every_score_failed_has_a_table(tmp_path: Path) -> None:
+    data = made.dataset(3)
+    outputs = [made.output("a", data.id, each.id, None, "error") for each in data.samples]
+    store = store_with(tmp_path, data, [*outputs, *(made.score(one, "m", error="no answer") for one in outputs)])
+    table = store.score_tables(["a"], data.id, ["m"])["m"]
+    assert table.stats.shape == (1, 3, 1, 1)
+    assert np.isnan(table.stats).all()
+    assert table.failed.all()
+
+
 def test_samples_clusters_and_slices_in_file_order(tmp_path: Path) -> None:
     data = made.dataset(4)
     table = store_with(tmp_path, data, []).score_tables(["a"], data.id, ["m"])["m"]

@@ -104,7 +104,7 @@ class VertexRunner:
 
     def check(self, job: Job) -> list[str]:
         """What the service would refuse or drop, and whether project, bucket and base are there. Spends nothing."""
-        problems = rows.broken("train", job.train) + rows.broken("dev", job.dev)
+        problems = rows.broken("train", job.train) + (rows.broken("dev", job.dev) if job.dev else [])
         try:
             return problems + self._check_bucket() + self._check_base(job.base)
         except ConfigError as error:

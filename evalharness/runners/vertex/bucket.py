@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 NO_BUCKET = "bucket does not exist"
 """What the service says of a missing bucket (HTTP 404, as for a missing object)."""
 
+PATIENCE_S = 20.0
+"""How long a read is tried again, the waits included."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -72,7 +75,7 @@ class Bucket:
         from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 
         blob = client.bucket(self.name).blob(self.key(file))
-        patient = DEFAULT_RETRY.with_delay(initial=self.pause_s, maximum=8.0).with_timeout(self.timeout_s)
+        patient = DEFAULT_RETRY.with_delay(initial=self.pause_s, maximum=8.0).with_timeout(min(PATIENCE_S, self.timeout_s))
         try:
             blob.reload(retry=patient, timeout=self.timeout_s)
         except NotFound as error:
