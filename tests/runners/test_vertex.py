@@ -584,6 +584,12 @@ def test_an_outage_while_bucket_and_base_are_checked_is_no_fault_of_the_trainer(
     assert "refused" in base
 
 
+def test_storage_that_stays_away_is_told_by_its_last_answer(service: VertexEmulator, job: Job) -> None:
+    service.storage.fail("object", *[fault(503, "asleep")] * 50)
+    with pytest.raises(ProviderError, match=r"^HTTP 503: asleep$"):
+        runner(timeout_s=0.2).submit(job)
+
+
 def test_a_wrong_token_is_said_without_it(service: VertexEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(google.TOKEN_ENV, "wrong-0123456789")
     problems = runner().check(job)

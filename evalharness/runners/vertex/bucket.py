@@ -71,7 +71,7 @@ class Bucket:
     def _look(self, client: Any, file: str) -> Any:
         """The object, or None. Raises NotFound if there is no such bucket."""
         import requests
-        from google.api_core.exceptions import NotFound
+        from google.api_core.exceptions import NotFound, RetryError
         from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 
         blob = client.bucket(self.name).blob(self.key(file))
@@ -82,6 +82,8 @@ class Bucket:
             if NO_BUCKET in str(error):
                 raise
             return None
+        except RetryError as error:  # what it kept trying says more than that it gave up
+            raise error.cause or error from None
         except requests.JSONDecodeError as error:
             raise ValueError("a web page or half an answer came") from error
         return blob
