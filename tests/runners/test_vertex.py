@@ -309,6 +309,13 @@ def test_somebody_elses_upload_of_the_same_rows_is_used(service: VertexEmulator,
     assert len(service.storage.called("upload")) == 1
 
 
+def test_rows_that_came_while_we_looked_are_not_overwritten(service: VertexEmulator, job: Job) -> None:
+    runner().submit(replace(job, dev=()))
+    service.storage.fail("object", fault(404, "No such object"))
+    runner().submit(replace(job, dev=(), key="another-intent-0123456789"))
+    assert len(service.storage.called("upload")) == 1
+
+
 def test_a_job_that_appears_late_is_found_by_the_next_run(service: VertexEmulator, job: Job) -> None:
     service.fail("create_job", Fault.reset_after())
     service.fail("list_jobs", *[Fault(200, {})] * 4)
