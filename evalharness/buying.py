@@ -37,8 +37,11 @@ _NO_CREDIT = "insufficient_quota"
 _LONG = re.compile(r"Error code: |[A-Z]+ https?://")
 """How SDKs begin an error that shows all that came."""
 _PAGE = re.compile(r"(?i)\s*<(!doctype|html|head|body|\?xml)\b")
-_READING_S = {"uploaded": 60.0, "pending": 1800.0, "processing": 1800.0, "running": 1800.0, "missing": 5.0}
-"""States of an uploaded file that pass, and seconds to wait for that at most: some services leave all files at "uploaded"."""
+_READING_S = {"pending": 1800.0, "processing": 1800.0, "running": 1800.0, "missing": 5.0}
+"""States of an uploaded file that pass, and seconds to wait for that at most."""
+_PERHAPS_READING_S = 60.0
+"""The same of a state that nobody knows, and of "uploaded", at which some services leave all files."""
+_READ = frozenset({"none", "", "processed", "ready", "completed", "succeeded", "error", "failed", "deleted", "cancelled", "expired"})
 
 
 class NotThere(ProviderError):
@@ -90,7 +93,7 @@ class Calls:
         `state` is the one that is known, `now` asks for it again. A state that does not pass is left to the create, which says why.
         """
         began, pause = time.monotonic(), 0.2
-        while time.monotonic() - began < _READING_S.get(str(state), 0.0):
+        while str(state).lower() not in _READ and time.monotonic() - began < _READING_S.get(str(state).lower(), _PERHAPS_READING_S):
             time.sleep(pause)
             state, pause = self.optional(lambda: str(now()), "missing"), min(2 * pause, 10.0)
 

@@ -119,3 +119,16 @@ def test_nothing_but_the_sdks_errors_and_broken_answers_is_caught() -> None:
     assert calls.buy(fails, lambda: "found") == "found"
     with pytest.raises(ProviderError, match=r"^HTTP 500: \*\*\* is out$"):
         calls.read(fails)
+
+
+@pytest.mark.parametrize(("states", "looks"), [([None], 0), (["processed"], 0), (["error"], 0), (["scanning", "processed"], 1)])
+def test_a_file_is_waited_for_unless_its_state_is_an_end_or_missing(states: list[str | None], looks: int) -> None:
+    calls, asked = Calls((), "k"), iter(states[1:])
+    seen: list[str | None] = []
+
+    def now() -> str | None:
+        seen.append(next(asked))
+        return seen[-1]
+
+    calls.settle(states[0], now)
+    assert len(seen) == looks
