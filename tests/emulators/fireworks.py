@@ -72,6 +72,8 @@ class FireworksEmulator(Emulator):
         self.metrics = list(METRICS)
         self.estimate: Json = {"currencyCode": "USD", "units": "1", "nanos": 250_000_000}
         self.checkpoints = 2
+        self.lists_late = False
+        """What was just loaded is in no list yet."""
         self.add_model(BASE, kind="HF_BASE_MODEL", supervisedLoraTunable=True, trainingContextLength=8192,
                        baseModelDetails={"parameterCount": "8000000000", "checkpointFormat": "HUGGINGFACE", "worldSize": 1})  # fmt: skip
 
@@ -116,6 +118,7 @@ class FireworksEmulator(Emulator):
             ("delete_deployment", "DELETE", f"{at}/deployments/{{id}}", self.delete_deployment),
             ("load", "POST", f"{at}/deployedModels", self.load),
             ("adapters", "GET", f"{at}/deployedModels", self.list_adapters),
+            ("adapter", "GET", f"{at}/deployedModels/{{id}}", self.adapter),
             ("unload", "DELETE", f"{at}/deployedModels/{{id}}", self.unload),
             ("chat", "POST", "/inference/v1/chat/completions", self.chat),
         ]  # fmt: skip
@@ -289,7 +292,12 @@ class FireworksEmulator(Emulator):
     def list_adapters(self, call: Incoming) -> Json:
         for name, one in self.adapters.items():
             one["state"] = self.step(name, self.adapter_states)
-        return page("deployedModels", list(self.adapters.values()), call)
+        return page("deployedModels", [] if self.lists_late else list(self.adapters.values()), call)
+
+    def adapter(self, call: Incoming) -> Json:
+        found = known(self.adapters, name := self.named("deployedModels", call))
+        found["state"] = self.step(name, self.adapter_states)
+        return found
 
     def unload(self, call: Incoming) -> Json:
         known(self.adapters, name := self.named("deployedModels", call))

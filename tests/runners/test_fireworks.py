@@ -263,7 +263,7 @@ def test_a_clear_no_is_said_at_once(service: FireworksEmulator, job: Job, fault:
 
 def test_rows_that_the_service_refuses_are_said(service: FireworksEmulator, job: Job) -> None:
     rows = (*job.train, (Message("user", "poison"), Message("assistant", "x")))
-    with pytest.raises(Refused, match="cannot be used: line 13 of the dataset is not valid"):
+    with pytest.raises(Refused, match="cannot be used: HTTP 400: line 13 of the dataset is not valid"):
         runner().submit(replace(job, train=rows))
     assert service.jobs == {}
 
@@ -429,6 +429,15 @@ def test_a_model_that_is_still_written_is_not_done_yet(service: FireworksEmulato
     assert (gone.state, gone.error) == ("cancelled", "the job was archived")
 
 
+def test_a_model_that_is_shown_late_is_looked_for_again(service: FireworksEmulator, job: Job) -> None:
+    ours = runner()
+    handle = ours.submit(job)
+    follow(ours, handle)
+    service.models[TUNED]["state"] = "UPLOADING"
+    service.fail("model", Fault(404, {"code": 5, "message": "model not found"}))
+    assert ours.poll(handle).state == "running"
+
+
 def test_polling_survives_what_passes(service: FireworksEmulator, job: Job) -> None:
     ours = easy()
     handle = ours.submit(job)
@@ -485,7 +494,7 @@ def test_cancel(service: FireworksEmulator, job: Job) -> None:
     ours.cancel(handle)  # over already: no error
     service.jobs[JOB]["state"] = "JOB_STATE_RUNNING"
     service.fail("cancel", Fault.http(400, "not now"))
-    with pytest.raises(ProviderError, match="could not be cancelled: not now"):
+    with pytest.raises(ProviderError, match="could not be cancelled: HTTP 400: not now"):
         ours.cancel(handle)
 
 
@@ -516,11 +525,45 @@ def test_check_asks_about_the_base(service: FireworksEmulator, job: Job) -> None
 def test_check_finds_a_wrong_key_or_account(service: FireworksEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIREWORKS_API_KEY", "fw-wrong-0123456789")
     (problem,) = runner().check(job)
-    assert problem == "invalid API key Bearer ***"
+    assert problem == "HTTP 401: invalid API key Bearer ***"
     monkeypatch.delenv("FIREWORKS_API_KEY")
     assert runner().check(job) == ["the runner 'fireworks' needs a key. Set FIREWORKS_API_KEY"]
     monkeypatch.setenv("OTHER_KEY", KEY)
     assert runner(api_key_env="OTHER_KEY").check(job) == []
+
+
+def test_an_outage_is_no_fault_of_the_trainers(service: FireworksEmulator, job: Job, caplog: pytest.LogCaptureFixture) -> None:
+    service.fail("model", Fault.http(500, "it is down", x_should_retry="false"))
+    with caplog.at_level(logging.WARNING, "evalh"):
+        assert runner().check(job) == []
+    assert "could not be checked: HTTP 500: it is down" in caplog.text
+
+
+@pytest.mark.parametrize("body", [{"error": "Too Many", "message": "no: slow down"}, {"error": {"message": "no: slow down"}},
+                                  {"code": 7, "message": "no: slow down", "details": []}, {"error": "no: slow down"}])  # fmt: skip
+def test_the_services_sentence_is_told_whatever_its_form(service: FireworksEmulator, job: Job, body: object) -> None:
+    service.fail("model", Fault(403, body))
+    assert runner().check(job) == ["HTTP 403: no: slow down"]
+
+
+def test_a_web_server_without_a_models_route_may_still_tune(lenient: FireworksEmulator, job: Job) -> None:
+    lenient.fail("model", Fault.html(404))
+    assert easy().check(job) == []
+
+
+def test_what_somebody_else_made_by_our_ids_is_not_taken_for_ours(lenient: FireworksEmulator, job: Job) -> None:
+    other = replace(job, train=job.train[1:])
+    easy().submit(other)
+    with pytest.raises(Refused, match=r"is there already, and was trained on other rows \(evalh-"):
+        easy().find(job)
+    with pytest.raises(Refused, match="was trained on other rows"):
+        easy().submit(job)
+    lenient.jobs.clear()
+    name = f"accounts/{ACCOUNT}/datasets/{datasets.named(job, 'train')}"
+    lenient.datasets[name]["exampleCount"] = "5"
+    with pytest.raises(Refused, match="somebody made it for 5 rows, not 12"):
+        easy().submit(job)
+    assert lenient.jobs == {}
 
 
 def test_the_account_is_found_if_there_is_one(service: FireworksEmulator, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -734,6 +777,37 @@ def test_an_adapter_that_cannot_be_loaded_ends_its_deployment(service: Fireworks
     assert (service.deployments, service.adapters) == ({}, {})
 
 
+def test_an_adapter_that_no_list_shows_yet_is_waited_for(service: FireworksEmulator) -> None:
+    service.lists_late = True
+    ours = runner(serve={"mode": "addon"})
+    endpoint = ours.serve(tuned(service), INTENT)
+    assert [one["state"] for one in service.adapters.values()] == ["DEPLOYED"]
+    assert len(service.called("load")) == 1
+    ours.release(endpoint)
+    assert service.deployments == {}
+
+
+def test_a_deployment_that_is_shown_late_is_waited_for(service: FireworksEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tuned(service)
+
+    def watch(route: str, when: str) -> None:
+        if (route, when) == ("create_deployment", "after"):
+            service.fail("deployment", *[Fault(404, {"code": 5, "message": "not found"})] * 5)
+
+    service.watch = watch
+    assert runner().serve(model, INTENT).resource_id == OPEN
+    monkeypatch.setattr(serving, "UNSEEN_S", 0.0)
+    service.deployments.clear()
+    with pytest.raises(ProviderError, match="was deleted while it started"):
+        runner().serve(model, INTENT)
+
+
+def test_a_name_that_a_deleted_deployment_keeps_in_secret_is_passed_over(service: FireworksEmulator) -> None:
+    service.fail("create_deployment", Fault(409, {"code": 6, "message": "the deployment already exists", "details": []}))
+    assert runner().serve(tuned(service), INTENT).resource_id == f"{OPEN}-2"
+    assert list(service.deployments) == [f"{OPEN}-2"]
+
+
 def test_an_unknown_deployment_state_is_waited_for(lenient: FireworksEmulator) -> None:
     lenient.deployment_states = ["WARMING", "", "READY"]
     ours = easy()
@@ -789,7 +863,7 @@ def test_what_may_still_run_is_said(service: FireworksEmulator, monkeypatch: pyt
     ours = runner()
     endpoint = ours.serve(tuned(service), INTENT)
     service.fail("delete_deployment", Fault.http(400, "it is in use"))
-    with pytest.raises(ProviderError, match="may still run and cost money: it is in use"):
+    with pytest.raises(ProviderError, match="may still run and cost money: HTTP 400: it is in use"):
         ours.release(endpoint)
     service.fail("deployment", Fault.http(403, "not yours"))
     with pytest.raises(ProviderError, match="not yours"):

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from evalharness import protocols
-from evalharness.buying import LOOKS_S, NotThere
-from evalharness.errors import ConfigError, ProviderError
+from evalharness.buying import LOOKS_S, Denied, NotThere
+from evalharness.errors import ConfigError, ProviderError, Refused
 from evalharness.prices import price
 from evalharness.records import FINAL, Endpoint, Handle, Job, Status, TrainedModel
 from evalharness.runners import hosted
@@ -69,8 +70,11 @@ class FireworksRunner:
         try:
             _ = self._service.account  # a key for none or for several is told before anything is bought
             return problems + self._check_base(job.base)
-        except (ConfigError, ProviderError) as error:
+        except (ConfigError, Denied) as error:
             return [*problems, str(error)]
+        except ProviderError as error:  # no fault of the trainer's: the others of the suite can go on
+            log.warning("base %r could not be checked: %s", job.base, error)
+            return problems
 
     def submit(self, job: Job) -> Handle:
         """Fill the datasets, then create the job once. Raises ProviderError; whether a job exists is then for `find` to say."""
@@ -81,12 +85,12 @@ class FireworksRunner:
             account = self._service.account
             return sdk.supervised_fine_tuning_jobs.create(account_id=account, supervised_fine_tuning_job_id=last(name), **asked)
 
-        return Handle(job.training_id, self._service.buy(create, name, lambda: name if self._look(name) is not None else None))
+        return Handle(job.training_id, self._service.buy(create, name, lambda: self._found(job)))
 
     def find(self, job: Job) -> Handle | None:
-        """The job with the id that this intent decides."""
-        name = self._name(job)
-        return None if self._look(name) is None else Handle(job.training_id, name)
+        """The job with the id that this intent decides. Raises Refused if somebody has made one of other rows by that id."""
+        name = self._found(job)
+        return None if name is None else Handle(job.training_id, name)
 
     def poll(self, handle: Handle) -> Status:
         """The job's state, losses so far, and the model once it is done. Spends nothing."""
@@ -157,6 +161,16 @@ class FireworksRunner:
     def _name(self, job: Job) -> str:
         return f"accounts/{self._service.account}/supervisedFineTuningJobs/{jobs.named(job.key)}"
 
+    def _found(self, job: Job) -> str | None:
+        """The name of the intent's job, if the service has it."""
+        name = self._name(job)
+        if (found := self._look(name)) is None:
+            return None
+        rows = last(str(found.get("dataset") or ""))
+        if rows and rows != datasets.named(job, "train"):
+            raise Refused(f"{name} is there already, and was trained on other rows ({rows}). Delete it, or rename the candidate's trainer")
+        return name
+
     def _parts(self, name: str) -> tuple[str, str]:
         """A job's account and id; an id alone is of this account."""
         account = name.split("/")[1] if name.startswith("accounts/") else self._service.account
@@ -225,13 +239,25 @@ class FireworksRunner:
         account, _ = self._parts(handle.provider_id)
         name = jobs.output({"name": handle.provider_id, **found}, account)
         try:
-            if self._model(name).get("state") == "UPLOADING":
+            if self._shown_model(name).get("state") == "UPLOADING":
                 return "running", None
         except NotThere as error:
             if jobs.word(found) == jobs.ARCHIVED and not is_no_route(error):
                 return "cancelled", None
         identity = {"provider": "fireworks", "model": name}
         return "succeeded", TrainedModel(f"fireworks/{name}", None, identity, jobs.facts(found), self._checkpoints(handle))
+
+    def _shown_model(self, name: str) -> Json:
+        """A model that a job has just made: it may be shown a moment after the job says that it is done. Raises NotThere."""
+        for pause in self.looks_s:
+            time.sleep(pause)
+            try:
+                return self._model(name)
+            except NotThere as error:
+                absent = error
+                if is_no_route(error):
+                    break
+        raise absent
 
     def _checkpoints(self, handle: Handle) -> tuple[str, ...]:
         """Those saved on the way, where the trainer wants some; the earliest first."""

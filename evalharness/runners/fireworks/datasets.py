@@ -38,12 +38,19 @@ def upload(service: Service, job: Job, split: Literal["train", "dev"]) -> str:
 
     Raises Refused with the service's reason for rows it cannot use, ProviderError.
     """
-    rows = getattr(job, split)
-    content = Path(job.workdir) / f"{split}.jsonl"
-    name = hosted.write_rows(rows, content).removesuffix(".jsonl")
+    name, content = named(job, split), _file(job, split)
     with _LOCKS[f"{service.address} {service.account} {name}"]:
-        _Upload(service, name, content, len(rows)).make()
+        _Upload(service, name, content, len(getattr(job, split))).make()
     return f"accounts/{service.account}/datasets/{name}"
+
+
+def named(job: Job, split: Literal["train", "dev"]) -> str:
+    """The id of the dataset with these rows, which are written down on the way."""
+    return hosted.write_rows(getattr(job, split), _file(job, split)).removesuffix(".jsonl")
+
+
+def _file(job: Job, split: str) -> Path:
+    return Path(job.workdir) / f"{split}.jsonl"
 
 
 class _Upload:
@@ -54,8 +61,12 @@ class _Upload:
 
     def make(self) -> None:
         """Do what is not done yet, until it is ready."""
-        if self._look() is None:
+        if (found := self._look()) is None:
             self._service.buy(self._create, self._name, lambda: self._name if self._look() is not None else None)
+        elif (count := hosted.number(found.get("exampleCount"))) and count != self._rows:
+            raise Refused(
+                f"the dataset {self._name} is there already, and somebody made it for {count:g} rows, not {self._rows}. Delete it"
+            )
         elif not self._trouble():  # it is ready, or all its rows had come already
             return
         self._fill()

@@ -74,14 +74,14 @@ def detail(found: Mapping[str, Any]) -> str:
     percent = hosted.number(progress.get("percent")) if isinstance(progress, dict) else None
     if percent is not None and STATES.get(said, "running") == "running":
         text += f", {percent:g}%"
-    if said == PAUSED and (why := _message(found)):
+    if said == PAUSED and (why := message(found)):
         text += f": {why}"
     return text
 
 
 def reason(found: Mapping[str, Any]) -> str:
     """Why the job failed."""
-    return _message(found) or f"the job was {word(found).removeprefix('JOB_STATE_').replace('_', ' ').lower()}"
+    return message(found) or f"the job was {word(found).removeprefix('JOB_STATE_').replace('_', ' ').lower()}"
 
 
 def is_hopeless(found: Mapping[str, Any]) -> bool:
@@ -90,7 +90,8 @@ def is_hopeless(found: Mapping[str, Any]) -> bool:
     return isinstance(status, dict) and str(status.get("code")) in _HOPELESS
 
 
-def _message(found: Mapping[str, Any]) -> str:
+def message(found: Mapping[str, Any]) -> str:
+    """What the status of a job, a deployment or an adapter says; empty if nothing."""
     status = found.get("status")
     return str(status.get("message") or "") if isinstance(status, dict) else ""
 

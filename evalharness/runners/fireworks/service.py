@@ -32,7 +32,7 @@ _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 _MOST_BYTES = 64 * 2**20
 """More than any file of metrics has."""
 _SIGNATURE = re.compile(r"(?<=\S)\?[^\s'\"?]*[Ss]ig[^\s'\"]*")
-_NO_ROUTE = frozenset({"", "not found", "404: not found", "404 page not found"})
+_NO_ROUTE = frozenset({"", "not found", "404: not found", "404 page not found", "a web page", "error code: 404"})
 """What web servers say of a path they do not know, as opposed to a thing that a service does not have."""
 
 
@@ -41,8 +41,9 @@ class FireworksCalls(Calls):
 
     def said(self, error: Exception) -> str:
         """The service's own sentence, without the secret, and without what signs an address."""
-        found = _sentence(getattr(error, "body", None))
-        return _SIGNATURE.sub("?***", super().said(RuntimeError(found)) if found else super().said(error))
+        found, status = _sentence(getattr(error, "body", None)), getattr(error, "status_code", None)
+        shown = found if status is None or str(status) in found else f"HTTP {status}: {found}"
+        return _SIGNATURE.sub("?***", super().said(RuntimeError(shown)) if found else super().said(error))
 
     def refused(self, error: Exception) -> bool:
         """Also what the account has no quota or credit for (429 or 412, like gRPC's RESOURCE_EXHAUSTED and FAILED_PRECONDITION)."""
@@ -182,8 +183,8 @@ def last(name: str) -> str:
 
 def is_no_route(error: ProviderError) -> bool:
     """HTTP 404 of a web server that does not know the path, rather than of the service."""
-    said = str(error).strip().lower()
-    return isinstance(error, NotThere) and (said.rstrip(".") in _NO_ROUTE or said.startswith("<"))
+    said = str(error).strip().lower().removeprefix("http 404:").strip()
+    return isinstance(error, NotThere) and said.rstrip(".") in _NO_ROUTE
 
 
 def _page(sdk: Fireworks, path: str, query: dict[str, object]) -> object:
@@ -191,13 +192,12 @@ def _page(sdk: Fireworks, path: str, query: dict[str, object]) -> object:
 
 
 def _sentence(body: object) -> str:
-    """The sentence in an error's body: {"message"}, {"error": {"message"}}, {"error"} or {"detail"}."""
+    """The sentence in an error's body: {"error": {"message"}}, {"message"}, also beside a short "error", {"detail"} or {"error"}."""
     if not isinstance(body, dict):
         return ""
-    found = body.get("error", body)
-    if isinstance(found, dict):
-        found = found.get("message") or found.get("detail")
-    return found if isinstance(found, str) else ""
+    inner = body["error"] if isinstance(body.get("error"), dict) else body
+    found = (inner.get(name) for name in ("message", "detail", "error"))
+    return next((said for said in found if said and isinstance(said, str)), "")
 
 
 def _package() -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from evalharness.errors import ProviderError
 from evalharness.ids import digest
 from evalharness.prices import price
 from evalharness.records import TrainedModel
-from evalharness.runners.fireworks.jobs import named, reason, word
+from evalharness.runners.fireworks.jobs import message, named, word
 from evalharness.runners.fireworks.service import Json, Service, last, plain
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ WAKE_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 _NAMES = 3
 _MISSES = 3
-"""Looks in a row that do not show a new deployment before it counts as gone."""
+"""Looks in a row that do not show what was shown before, until it counts as gone."""
+UNSEEN_S = 30.0
+"""Seconds in which what is new must be shown: a service may know it a little later than it has said yes."""
 _GOING = frozenset({"DELETING", "DELETED"})
 _CHECKPOINTS = "/checkpoints/"
 
@@ -115,16 +117,17 @@ class Deployments:
             return None
 
     def _create(self, key: str, base: str) -> str:
-        name = next((name for name in self._names(key) if self._look(name) is None), None)
-        if name is None:
-            raise ProviderError(f"the deployments of {named(key)} are still being deleted. Run again later")
-        account, deployment = _parts(name)
-        asked = self._asked(base)
-
-        def create(sdk: Fireworks) -> object:
-            return sdk.deployments.create(account_id=account, deployment_id=deployment, **asked)
-
-        return self._service.buy(create, name, lambda: str(found["name"]) if (found := self.find(key)) else None)
+        """A new deployment's name. One that was deleted may keep its name although nothing is shown by it: then the next name."""
+        for name in self._names(key):
+            if self._look(name) is not None:
+                continue
+            made = _Create(name, self._asked(base))
+            try:
+                return self._service.buy(made, name, lambda: str(found["name"]) if (found := self.find(key)) else None)
+            except ProviderError:
+                if not made.taken:
+                    raise
+        raise ProviderError(f"the deployments of {named(key)} are still being deleted. Run again later")
 
     def _asked(self, base: str) -> dict[str, Any]:
         chosen = self._serve
@@ -147,19 +150,26 @@ class Deployments:
 
     def _ready(self, name: str) -> Json:
         """The deployment once it is ready. Raises _Failed."""
-        end, pause, misses = time.monotonic() + self._serve.ready_timeout_s, self._pause_s, 0
-        while True:
-            found = self._look(name)
-            misses = misses + 1 if found is None else 0
+        for found in self._watched(lambda: self._look(name)):
             state = word(found or {})
-            if found is not None and state == "READY":
-                return {**found, "name": name}
-            if state in _GOING or misses >= _MISSES:
+            if found is None or state in _GOING:
                 raise ProviderError(f"the deployment {last(name)} was deleted while it started")
+            if state == "READY":
+                return {**found, "name": name}
             if state == "FAILED":
-                raise _Failed(reason(found or {}))
-            if time.monotonic() > end:
-                raise _Failed(f"it is still {state.lower() or 'not shown'}")
+                raise _Failed(_why(found))
+        raise _Failed(f"it is still {state.lower() or 'not shown'}")
+
+    def _watched(self, look: Callable[[], Json | None]) -> Iterator[Json | None]:
+        """What a look shows, again and again until it should long be ready; None, once, if it is gone or never came."""
+        began, pause, seen, misses = time.monotonic(), self._pause_s, False, 0
+        while True:
+            found, since = look(), time.monotonic() - began
+            seen, misses = seen or found is not None, 0 if found is not None else misses + 1
+            if found is not None or (misses >= _MISSES and (seen or since > UNSEEN_S)):
+                yield found
+            if since > self._serve.ready_timeout_s:
+                return
             time.sleep(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE_S)
 
@@ -184,21 +194,31 @@ class Deployments:
 
     def _load(self, tuned: str, name: str) -> None:
         """Let the deployment wear the adapter; returns once it does. Raises _Failed."""
-        account, _ = _parts(name)
-        if self._loaded(tuned, name) is None:
-            load = functools.partial(_load_adapter, account=account, model=tuned, deployment=name)
-            try:
-                self._service.buy(load, tuned, lambda: tuned if self._loaded(tuned, name) is not None else None)
-            except ProviderError as error:
-                raise _Failed(str(error)) from None
-        end, pause = time.monotonic() + self._serve.ready_timeout_s, self._pause_s
-        while (state := word(found := self._loaded(tuned, name) or {"state": "UNDEPLOYING"})) != "DEPLOYED":
-            if state in ("", "UPDATING"):
+        found = self._loaded(tuned, name)
+        try:
+            adapter = _named(found) if found else self._put_on(tuned, name)
+        except ProviderError as error:
+            raise _Failed(str(error)) from None
+        for found in self._watched(lambda: self._adapter(adapter) or self._loaded(tuned, name)):
+            state = word(found or {"state": "UNDEPLOYING"})
+            if state in ("", "UPDATING", "DEPLOYED"):
                 return
-            if state == "UNDEPLOYING" or time.monotonic() > end:
-                raise _Failed(f"its adapter: {reason(found)}")
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+            if state == "UNDEPLOYING":
+                raise _Failed(f"its adapter: {_why(found or {})}")
+        raise _Failed(f"its adapter: {_why(found or {})}")
+
+    def _put_on(self, tuned: str, name: str) -> str:
+        """Load the adapter, once; what the service calls it there, which lists show a little later."""
+        once = self._service.sdk.with_options(max_retries=0)
+
+        def load() -> str:
+            return _named(plain(once.lora.load(account_id=_parts(name)[0], model=tuned, deployment=name)))
+
+        return self._service.calls.buy(load, lambda: _named(found) if (found := self._loaded(tuned, name)) else None)
+
+    def _adapter(self, adapter: str) -> Json | None:
+        account, loaded = _parts(adapter)
+        return self._service.optional(lambda sdk: sdk.lora.get(loaded, account_id=account)) or None
 
     def _loaded(self, tuned: str, name: str) -> Json | None:
         """The adapter on the deployment, loaded or on its way."""
@@ -206,13 +226,13 @@ class Deployments:
 
     def _adapters(self, name: str) -> list[Json]:
         found = self._service.items(f"/v1/accounts/{_parts(name)[0]}/deployedModels", "deployedModels")
-        return [one for one in found if last(str(one.get("deployment"))) == last(name)]
+        return [one for one in found if one.get("name") and last(str(one.get("deployment"))) == last(name)]
 
     def _unload(self, name: str) -> None:
         """Take the adapters off. One that stays is no harm: it goes with the deployment, and costs nothing."""
         try:
             for one in self._adapters(name):
-                unload = functools.partial(self._service.sdk.lora.unload, last(str(one.get("name"))), account_id=_parts(name)[0])
+                unload = functools.partial(self._service.sdk.lora.unload, last(str(one["name"])), account_id=_parts(name)[0])
                 self._service.calls.optional(unload, None)
         except ProviderError as error:
             log.info("%s: its adapter stays loaded until it is deleted: %s", last(name), error)
@@ -279,12 +299,36 @@ class Deployments:
         return known * count * self._serve.max_replicas if known is not None and isinstance(count, int) else None
 
 
+class _Create:
+    """One create of a deployment, and whether it was turned away because its name is taken."""
+
+    def __init__(self, name: str, asked: dict[str, Any]) -> None:
+        self._name, self._asked, self.taken = name, asked, False
+
+    def __call__(self, sdk: Fireworks) -> object:
+        import fireworks
+
+        account, deployment = _parts(self._name)
+        try:
+            return sdk.deployments.create(account_id=account, deployment_id=deployment, **self._asked)
+        except fireworks.ConflictError as error:
+            self.taken = "exist" in str(error.body or error).lower()
+            raise
+
+
 class _Failed(Exception):
     """A deployment that will not answer."""
 
 
-def _load_adapter(sdk: Fireworks, account: str, model: str, deployment: str) -> object:
-    return plain(sdk.lora.load(account_id=account, model=model, deployment=deployment))
+def _named(adapter: Json) -> str:
+    """Its full name. Raises KeyError where half an answer has none."""
+    return str(adapter["name"])
+
+
+def _why(found: Json) -> str:
+    """Why it does not answer, in the service's words or by its state."""
+    state = word(found).lower().removeprefix("state_")
+    return message(found) or (f"it is {state}" if state else "it is not shown")
 
 
 def _parts(resource: str) -> tuple[str, str]:
