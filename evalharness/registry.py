@@ -87,7 +87,7 @@ def find(kind: Kind, name: str, root: Path | None = None) -> Any:
     if ".py:" in name:
         found = _from_file(name, root or Path.cwd())
         return _adapted(found) if kind == "metrics" and inspect.isfunction(found) else found
-    known = names(kind)
+    known = BUILT_IN[kind] if name in BUILT_IN[kind] else names(kind)  # entry points take 10 ms to list, and cannot take a built-in's name
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}"

@@ -153,7 +153,7 @@ async def _hosted(work: _Work, entry: Entry) -> None:
         return
     training, store = entry.training, work.desk.store
     asks = _asks(work, entry, trained)
-    wait = Event("generate", entry.label, text="another evalh is at it; waiting for its end")
+    wait = Event("generate", entry.label, text="another candidate of it or another evalh is at it; waiting for its end")
     async with only_one(training.job.workdir, "serving", lambda: work.emit(wait)):
         if any([await asyncio.to_thread(missing, ask, store) for ask in asks]):
             await _guard(work, [entry.label], _ask_served(work, training, trained, asks))

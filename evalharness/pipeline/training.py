@@ -83,7 +83,7 @@ async def train(training: Training, store: Store, run_id: str, emit: Emit, budge
     if model := await asyncio.to_thread(finished, training, store):
         emit(Event("train", training.label, kind="end", text="trained before"))
         return model
-    wait = Event("train", training.label, text="another evalh is at it; waiting for its end")
+    wait = Event("train", training.label, text="another candidate of it or another evalh is at it; waiting for its end")
     async with only_one(training.job.workdir, "training", lambda: emit(wait)):
         if model := await asyncio.to_thread(finished, training, store):
             return model

@@ -111,7 +111,7 @@ def worst_of(found: Sequence[Gated]) -> Outcome:
 def gate_each(view: View, spec: GateSpec, candidates: Sequence[str], reference: str, level: float) -> list[Gated]:
     """Each candidate's answer, intervals at `level`."""
     if reason := invalid(view, view.contender(reference), spec):
-        return [Gated(label, "INVALID", reason=f"the reference {reference} {reason}") for label in candidates]
+        return [Gated(label, "INVALID", reason=f"the reference {reference}: {reason}") for label in candidates]
     reasons = {label: invalid(view, view.contender(label), spec) for label in candidates}
     valid = [label for label, reason in reasons.items() if reason is None]
     checks = check_all(view, spec.rules, valid, reference, level) if valid else {}
