@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -26,6 +27,7 @@ from evalharness.errors import ConfigError, MissingExtra, Problem
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:]", re.IGNORECASE)
 _MARKS = ("ETag", "etag", "Content-MD5", "md5Hash", "Digest", "Last-Modified", "LastModified", "updated", "mtime")
 _PLAIN = "-_.,=+@~() "
+_UNSEEN = logging.NullHandler()
 _QUIET_S = 60
 """A server that sends nothing for so long is given up."""
 
@@ -94,6 +96,8 @@ def fetched(address: str) -> Path:
 def _fetch(address: str, path: Path) -> None:
     from fsspec.core import url_to_fs
 
+    for name in ("fsspec", "gcsfs", "s3fs"):  # what they log they also raise; whoever sets up logging still gets it
+        logging.getLogger(name).addHandler(_UNSEEN)
     store, place = url_to_fs(address, **_options(address))
     info = store.info(place)
     mark = {"size": info.get("size"), "mark": next((str(info[name]) for name in _MARKS if info.get(name)), None)}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -194,3 +195,17 @@ def test_what_is_no_address(tmp_path: Path) -> None:
     assert not any(map(is_remote, ["a.jsonl", "/a/b.jsonl", "c:\\x.jsonl", "a://", "s3:/b/c", "://x"]))
     assert address_of(tmp_path / "a.jsonl") is None
     assert without_secrets("https://h/x?y") == "https://h/x"
+
+
+def test_what_a_store_logs_while_it_fails_is_not_on_the_screen(
+    web: Web, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        logging.getLogger("gcsfs").error("a page of traceback")
+        raise OSError("no way there")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fails)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as at a user's, where nobody has set up logging
+    with pytest.raises(ConfigError, match="no way there"):
+        fetched(f"{web.url}/rows.jsonl")
+    assert "traceback" not in capfd.readouterr().err
