@@ -320,6 +320,11 @@ class FireworksChat(OpenAIChat):
     provider, url, url_env, key_env = "fireworks", "https://api.fireworks.ai", "FIREWORKS_BASE_URL", "FIREWORKS_API_KEY"
     token_limit = "max_tokens"
 
+    def __init__(self, options: ChatOptions) -> None:
+        if "/" not in options.name:  # one word is a model of Fireworks' own, as in its trainer
+            options = options.model_copy(update={"name": f"accounts/fireworks/models/{options.name}"})
+        super().__init__(options)
+
     @classmethod
     def address(cls, base_url: str) -> str:
         """Any form of the address: the service's own, or the one that ends in /inference or /v1."""

@@ -351,7 +351,7 @@ ADDRESSES = [
 def test_presets(kind: type[OpenAIChat], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (kind.url_env, kind.key_env):
         monkeypatch.delenv(variable, raising=False)
-    assert kind(ChatOptions(name="m")).identity() == {"base_url": url, "model": "m"}
+    assert kind(ChatOptions(name="a/m")).identity() == {"base_url": url, "model": "a/m"}
     monkeypatch.setenv(kind.url_env, "http://127.0.0.1:9/v1/")
     assert kind(ChatOptions(name="m")).base_url == "http://127.0.0.1:9/v1"
     assert kind(ChatOptions(name="m", base_url="http://user:secret@127.0.0.1:8/v1")).identity()["base_url"] == "http://127.0.0.1:8/v1"
@@ -361,6 +361,13 @@ def test_presets(kind: type[OpenAIChat], url: str, monkeypatch: pytest.MonkeyPat
 def test_fireworks_takes_both_forms_of_its_address() -> None:
     addresses = {FireworksChat(ChatOptions(name="m", base_url=url)).base_url for url in ("http://h:1", "http://h:1/inference/v1")}
     assert addresses == {"http://h:1/inference/v1"}
+
+
+def test_one_word_is_a_model_of_fireworks_own() -> None:
+    asked = [
+        FireworksChat(ChatOptions(name=name)).identity()["model"] for name in ("qwen3-8b", "accounts/a/models/m#accounts/a/deployments/d")
+    ]
+    assert asked == ["accounts/fireworks/models/qwen3-8b", "accounts/a/models/m#accounts/a/deployments/d"]
 
 
 def test_identity_and_pool_follow_what_matters() -> None:

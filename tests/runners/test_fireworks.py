@@ -212,18 +212,44 @@ NOT_MADE = {"reset before": Fault.reset_before(), "429": Fault.http(429, "slow d
 
 
 @pytest.mark.parametrize("fault", NOT_MADE.values(), ids=NOT_MADE.keys())
-@pytest.mark.parametrize("route", ["create_dataset", "upload", "create_job"])
-def test_in_doubt_nothing_is_created_twice_and_the_next_run_buys(service: FireworksEmulator, job: Job, route: str, fault: Fault) -> None:
-    service.fail(route, fault)
+def test_in_doubt_nothing_is_created_twice_and_the_next_run_buys(service: FireworksEmulator, job: Job, fault: Fault) -> None:
+    service.fail("create_job", fault)
     with pytest.raises(ProviderError, match=r"no clear answer .* Run again"):
         runner().submit(job)
-    assert len(service.called(route)) == 1
+    assert len(service.called("create_job")) == 1
     assert service.jobs == {}
     again = runner()
     assert again.find(job) is None
     assert again.submit(job).provider_id == JOB
     assert len(service.jobs) == 1
     assert len(service.datasets) == len(service.contents) == 2
+
+
+@pytest.mark.parametrize("fault", NOT_MADE.values(), ids=NOT_MADE.keys())
+@pytest.mark.parametrize("route", ["create_dataset", "upload"])
+def test_rows_that_did_not_come_are_sent_again(service: FireworksEmulator, job: Job, route: str, fault: Fault) -> None:
+    """They cost nothing."""
+    service.fail(route, fault)
+    assert runner().submit(replace(job, dev=())).provider_id == JOB
+    assert [len(service.called(name)) for name in (route, "create_job")] == [2, 1]
+    assert len(service.datasets) == len(service.contents) == 1
+
+
+def test_a_dataset_that_is_shown_late_is_waited_for(service: FireworksEmulator, job: Job) -> None:
+    def watch(route: str, when: str) -> None:
+        if (route, when) == ("create_dataset", "after"):
+            service.fail("dataset", *[Fault(404, {"code": 5, "message": "not found"})] * 3)
+
+    service.watch = watch
+    assert runner().submit(replace(job, dev=())).provider_id == JOB
+    assert len(service.called("create_dataset")) == len(service.called("upload")) == 1
+
+
+def test_a_key_that_is_refused_is_no_fault_of_the_rows(service: FireworksEmulator, job: Job) -> None:
+    service.fail("validate", Fault.http(403, "your key is read-only"))
+    with pytest.raises(ProviderError, match=r"^HTTP 403: your key is read-only$"):
+        runner().submit(job)
+    assert service.jobs == {}
 
 
 def test_a_job_that_is_there_already_is_adopted(service: FireworksEmulator, job: Job) -> None:
@@ -272,7 +298,7 @@ def test_a_dataset_whose_rows_turn_out_bad_is_said(lenient: FireworksEmulator, j
     lenient.dataset_states = ["UPLOADING"]
     status = {"code": "INVALID_ARGUMENT", "message": "row 2 has no messages"}
     for said, why in (({"state": "UPLOADING", "status": status}, "row 2 has no messages"), ({"state": "FAILED"}, "failed")):
-        lenient.fail("dataset", Fault(404, {"code": 5}), *[Fault(200, said)] * 2)
+        lenient.fail("dataset", Fault(404, {"code": 5}), *[Fault(200, said)] * 3)
         with pytest.raises(Refused, match=f"cannot be used: {why}"):
             easy().submit(job)
         lenient.datasets.clear()
@@ -350,7 +376,7 @@ def test_a_signed_address_that_is_not_encrypted_gets_nothing(lenient: FireworksE
     monkeypatch.setattr(datasets, "MOST_AT_ONCE", 10)
     name = hosted.write_rows(job.train, Path(job.workdir) / "rows.jsonl")
     for urls, said in (({}, "signed no address"), ({name: URL}, r"not encrypted came: http://storage\.example\.com")):
-        lenient.fail("upload_endpoint", Fault(200, {"filenameToSignedUrls": urls}))
+        lenient.fail("upload_endpoint", *[Fault(200, {"filenameToSignedUrls": urls})] * 3)
         with pytest.raises(ProviderError, match=said):
             easy().submit(job)
     ours = Service(FireworksOptions())
@@ -806,6 +832,12 @@ def test_a_name_that_a_deleted_deployment_keeps_in_secret_is_passed_over(service
     service.fail("create_deployment", Fault(409, {"code": 6, "message": "the deployment already exists", "details": []}))
     assert runner().serve(tuned(service), INTENT).resource_id == f"{OPEN}-2"
     assert list(service.deployments) == [f"{OPEN}-2"]
+
+
+def test_an_adapter_whose_load_came_to_nothing_is_loaded_again(service: FireworksEmulator) -> None:
+    service.fail("load", Fault.http(500))
+    easy(serve={"mode": "addon"}).serve(tuned(service), INTENT)
+    assert (len(service.called("load")), len(service.called("create_deployment"))) == (2, 1)
 
 
 def test_an_unknown_deployment_state_is_waited_for(lenient: FireworksEmulator) -> None:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 150 * 10**6
 """Bytes that :upload takes (fireworks-ai 1.2.28, datasets.upload: "up to 150Mb")."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+SHOWN_S = 15.0
+"""Seconds that a new dataset is given to show itself."""
+_UNREAD = frozenset({401, 402, 403, 412, 429})
+"""What services answer that have not looked at the rows."""
 _NO_ROUTE = frozenset({404, 405, 501})
 """What services answer that have no such route."""
 _LOCKS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -62,7 +66,8 @@ class _Upload:
     def make(self) -> None:
         """Do what is not done yet, until it is ready."""
         if (found := self._look()) is None:
-            self._service.buy(self._create, self._name, lambda: self._name if self._look() is not None else None)
+            self._service.make(self._create, self._name, lambda: self._name if self._look() is not None else None)
+            self._await()
         elif (count := hosted.number(found.get("exampleCount"))) and count != self._rows:
             raise Refused(
                 f"the dataset {self._name} is there already, and somebody made it for {count:g} rows, not {self._rows}. Delete it"
@@ -71,9 +76,16 @@ class _Upload:
             return
         self._fill()
 
+    def _await(self) -> None:
+        """A service may show a new dataset, and take rows for it, a little after it has said that it is made."""
+        pause, end = FIRST_PAUSE_S, time.monotonic() + SHOWN_S
+        while self._look() is None and time.monotonic() < end:
+            time.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_S)
+
     def _fill(self) -> None:
         try:
-            self._service.calls.buy(self._send, lambda: None if self._trouble() else self._name)
+            self._service.calls.upload(self._send, lambda: None if self._trouble() else self._name)
         except Refused:
             if not _is_ready(self._look() or {}):  # somebody else may have filled it
                 raise
@@ -149,7 +161,7 @@ class _Upload:
             except fireworks.APIStatusError as error:
                 if error.status_code in _NO_ROUTE:  # it finds out by itself
                     return ""
-                if not self._service.calls.refused(error):
+                if error.status_code in _UNREAD or not self._service.calls.refused(error):
                     raise
                 return self._service.calls.said(error)
             return ""

@@ -79,6 +79,13 @@ class Service:
 
     def buy(self, create: Callable[[Fireworks], object], name: str, find: Callable[[], str | None]) -> str:
         """`name`, once what it names was made, once: the SDK's own retries are off. Raises Refused, ProviderError."""
+        return self.calls.buy(self._made(create, name), find)
+
+    def make(self, create: Callable[[Fireworks], object], name: str, find: Callable[[], str | None]) -> str:
+        """Like buy, for what costs nothing: it is asked for again where nothing came of it."""
+        return self.calls.upload(self._made(create, name), find)
+
+    def _made(self, create: Callable[[Fireworks], object], name: str) -> Callable[[], str]:
         once = self.sdk.with_options(max_retries=0)
 
         def made() -> str:
@@ -86,7 +93,7 @@ class Service:
                 raise ValueError("an empty answer came")
             return name
 
-        return self.calls.buy(made, find)
+        return made
 
     def fetch(self, url: str) -> bytes:
         """What lies at a signed address, without credentials; empty if nothing does. Raises the SDK's errors."""
@@ -169,10 +176,10 @@ class Service:
 
 
 def plain(answer: Any) -> Json:
-    """An answer as a dictionary. Raises ValueError for a web page."""
+    """An answer as a dictionary. Raises ValueError for a web page, and for nothing."""
     found = answer if isinstance(answer, dict | str) else answer.to_dict(mode="json", warnings=False)
     if not isinstance(found, dict):
-        raise ValueError("a web page came")
+        raise ValueError("a web page or half an answer came")
     return found
 
 

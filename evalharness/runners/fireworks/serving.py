@@ -208,13 +208,13 @@ class Deployments:
         raise _Failed(f"its adapter: {_why(found or {})}")
 
     def _put_on(self, tuned: str, name: str) -> str:
-        """Load the adapter, once; what the service calls it there, which lists show a little later."""
+        """Load the adapter, which costs nothing; what the service calls it there, which lists show a little later."""
         once = self._service.sdk.with_options(max_retries=0)
 
         def load() -> str:
             return _named(plain(once.lora.load(account_id=_parts(name)[0], model=tuned, deployment=name)))
 
-        return self._service.calls.buy(load, lambda: _named(found) if (found := self._loaded(tuned, name)) else None)
+        return self._service.calls.upload(load, lambda: _named(found) if (found := self._loaded(tuned, name)) else None)
 
     def _adapter(self, adapter: str) -> Json | None:
         account, loaded = _parts(adapter)
