@@ -17,7 +17,7 @@ from evalharness.protocols import Runner
 from evalharness.records import Handle, Job, Message, Point, Status
 from evalharness.runners.huggingface import AutoTrainOptions, AutoTrainRunner, HfJobsOptions, HfJobsRunner, hub
 from tests.emulators.core import KEY, Fault
-from tests.emulators.huggingface import BASE, HuggingFaceEmulator, safetensors
+from tests.emulators.huggingface import BASE, HuggingFaceEmulator, result, safetensors
 
 DONE = ("succeeded", "failed", "cancelled")
 INTENT = "a1b2c3d4e5f6a7b8c9d0e1f2"
@@ -315,8 +315,8 @@ def test_what_trl_itself_pushes_is_enough(service: HuggingFaceEmulator, job: Job
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("adapter_model.safetensors", safetensors(5), "came damaged"),
-        ("metrics.jsonl", b"{}", "came damaged"),
+        ("adapter_model.safetensors", safetensors(5), "not what the job wrote"),
+        ("metrics.jsonl", b"{}", "not what the job wrote"),
     ],
 )
 def test_a_result_other_than_its_manifest_is_refused(service: HuggingFaceEmulator, job: Job, name: str, content: bytes, said: str) -> None:
@@ -326,8 +326,9 @@ def test_a_result_other_than_its_manifest_is_refused(service: HuggingFaceEmulato
     ours.poll(handle)
     (Path(job.workdir) / "adapter" / "origin.json").unlink()
     service.put("model", OUTPUT, {name: content})
-    with pytest.raises(ProviderError, match=said):
-        ours.poll(handle)
+    status = ours.poll(handle)  # fetching it again would change nothing: the job is one that failed
+    assert (status.state, status.model) == ("failed", None)
+    assert said in str(status.error)
 
 
 def test_weights_that_are_no_safetensors_are_refused(service: HuggingFaceEmulator, job: Job) -> None:
@@ -336,8 +337,44 @@ def test_weights_that_are_no_safetensors_are_refused(service: HuggingFaceEmulato
         service.adapter = {"adapter_model.safetensors": weights, "adapter_config.json": config}
         mine = replace(job, key=f"intent-{said.replace(' ', '-')}")
         handle = ours.submit(mine)
-        with pytest.raises(ProviderError, match=said):
-            follow(ours, handle)
+        status = follow(ours, handle)
+        assert status.state == "failed"
+        assert said in str(status.error)
+        assert not (Path(mine.workdir) / "adapter").exists()
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_result_that_shows_late_is_waited_for_though_no_end_is_told(
+    service: HuggingFaceEmulator, job: Job, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.setattr("tests.emulators.huggingface.ENDED", None)
+    monkeypatch.setattr("evalharness.runners.huggingface.runner._LATE_S", 60.0 if late else 0.0)
+    service.states, service.adapter = ["COMPLETED"], {}
+    ours = runner()
+    handle = ours.submit(job)
+    assert ours.poll(handle).state == ("running" if late else "failed")
+    if late:
+        service.put("model", OUTPUT, result(service.jobs[handle.provider_id.split("#")[0].split("/")[1]]))
+        assert ours.poll(handle).state == "succeeded"
+
+
+@pytest.mark.parametrize("kind", ["dataset", "model"])
+def test_rows_and_adapters_go_to_no_public_repository(service: HuggingFaceEmulator, job: Job, kind: str) -> None:
+    runner().submit(job)
+    service.jobs.clear()
+    name = next(name for sort, name in service.repos if sort == kind and "/evalh-" in name)
+    service.repos[kind, name]["private"] = False
+    with pytest.raises(ProviderError, match=f"{name} is public"):
+        runner().submit(job)
+    assert not service.jobs
+
+
+def test_a_public_repository_that_was_not_shown_at_first_is_not_used(service: HuggingFaceEmulator, job: Job) -> None:
+    service.put("model", OUTPUT, {})
+    service.fail("model_info", Fault(404, {"error": "Repository not found"}))
+    with pytest.raises(ProviderError, match="is public"):
+        runner().submit(job)
+    assert not service.jobs
 
 
 def test_cancel(service: HuggingFaceEmulator, job: Job) -> None:

@@ -233,3 +233,14 @@ def test_what_only_matters_here_is_served_here(service: HuggingFaceEmulator) -> 
     assert here.serve(TUNED, INTENT).resource_id is None
     assert here.served(INTENT) is None
     assert service.calls == []
+
+
+@pytest.mark.parametrize("other", [{"repository": "acme/else"}, {"args": ["--port", "80"]}])
+def test_an_endpoint_of_somebody_elses_is_neither_asked_nor_deleted(service: HuggingFaceEmulator, other: dict[str, Any]) -> None:
+    runner().serve(TUNED, INTENT)
+    service.deployments[NAME]["model"] |= other
+    ours = runner()
+    with pytest.raises(ProviderError, match="not evalh's"):
+        ours.serve(TUNED, INTENT)
+    assert ours.served(INTENT) is None
+    assert list(service.deployments) == [NAME]

@@ -120,14 +120,21 @@ class Hub:
         look = self.api.dataset_info if kind == "dataset" else self.api.model_info
         return self.optional(lambda: look(repo, revision=revision, files_metadata=True, timeout=self.options.timeout_s), None)
 
+    def ours(self, repo: str, kind: Literal["model", "dataset"]) -> Any:
+        """The repository, None if there is none. Raises ProviderError if everybody may read it: rows and adapters are not for all."""
+        info = self.repository(repo, kind)
+        if info is not None and info.private is False:
+            raise ProviderError(f"the {'data set' if kind == 'dataset' else 'model'} {repo} is public. Make it private, or delete it")
+        return info
+
     def ensure_repository(self, repo: str, kind: Literal["model", "dataset"]) -> None:
-        """A private repository of this name: found, or made."""
+        """A private repository of this name: found, or made. Raises ProviderError if what is there is public."""
 
         def there() -> str | None:
-            return repo if self.repository(repo, kind) is not None else None
+            return repo if self.ours(repo, kind) is not None else None
 
         def create() -> str:
-            self.api.create_repo(repo, repo_type=kind, private=True, exist_ok=True)
+            self.api.create_repo(repo, repo_type=kind, private=True)  # one that is there (409) is looked at, not taken for ours
             return repo
 
         if there() is None:
@@ -137,7 +144,7 @@ class Hub:
         """A private data set that holds these files, sent in one commit unless they are there."""
 
         def there() -> str | None:
-            info = self.repository(repo, "dataset")
+            info = self.ours(repo, "dataset")
             sizes = {} if info is None else {file.rfilename: file.size for file in info.siblings or []}
             return repo if all(name in sizes and sizes[name] in (None, len(content)) for name, content in files.items()) else None
 

@@ -27,6 +27,10 @@ _STATE = "trainer_state.json"
 _ORIGIN = "origin.json"
 
 
+class Unusable(ProviderError):
+    """The repository holds something else than an adapter of the job: fetching it again changes nothing."""
+
+
 def json_lines(lines: Iterable[str]) -> list[dict[str, Any]]:
     """The lines that are JSON objects."""
     found = []
@@ -70,7 +74,7 @@ def said_at_the_end(lines: Iterable[str]) -> tuple[str | None, bool]:
 def fetch(hub: Hub, repo: str, workdir: Path) -> tuple[TrainedModel, tuple[Point, ...]] | None:
     """The tuned model in `workdir`/adapter and its loss curve; None if the repository holds no adapter (yet).
 
-    Raises ProviderError if what came is not what the Hub or the job's manifest lists.
+    Raises ProviderError if what came is not what the Hub lists, Unusable if that is not what the job wrote, or no adapter.
     """
     info = hub.repository(repo, "model")
     listed = {file.rfilename: file for file in (info.siblings if info is not None else None) or []}
@@ -97,19 +101,20 @@ def _download(hub: Hub, origin: Mapping[str, str], listed: Mapping[str, Any], ad
 
 
 def _verify(folder: Path, listed: Mapping[str, Any]) -> None:
-    """Raises ProviderError for a file with another size or hash than was listed, or weights that are no safetensors."""
+    """Raises ProviderError for a file with another size or hash than the Hub lists, Unusable if what it has is no adapter of the job."""
     manifest = _read_json(folder / MANIFEST) or {}
     own = manifest.get("files") if isinstance(manifest.get("files"), dict) else {}
     for path in sorted(folder.iterdir()):
         said, made = listed[path.name], (own or {}).get(path.name) or {}
         size, sha = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
-        sizes, hashes = {said.size, made.get("size")} - {None}, {getattr(said.lfs, "sha256", None), made.get("sha256")} - {None}
-        if sizes - {size} or hashes - {sha}:
-            raise ProviderError(f"{path.name} came damaged: {size} bytes, SHA-256 {sha[:12]}; listed are {sizes} and {hashes}. Run again")
+        if {said.size, size} - {None, size} or {getattr(said.lfs, "sha256", None), sha} - {None, sha}:
+            raise ProviderError(f"{path.name} came damaged: {size} bytes, SHA-256 {sha[:12]}; {said.size} bytes are listed. Run again")
+        if {made.get("size"), size} - {None, size} or {made.get("sha256"), sha} - {None, sha}:
+            raise Unusable(f"{path.name} is not what the job wrote: {size} bytes, SHA-256 {sha[:12]}; its manifest says {made}")
     if not _is_safetensors(folder / WEIGHTS):
-        raise ProviderError(f"{WEIGHTS} is no safetensors file")
+        raise Unusable(f"{WEIGHTS} is no safetensors file")
     if _read_json(folder / CONFIG) is None:
-        raise ProviderError(f"{CONFIG} is no JSON object")
+        raise Unusable(f"{CONFIG} is no JSON object")
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -33,7 +33,7 @@ from evalharness.records import FINAL, Endpoint, Handle, Job, Point, State, Stat
 from evalharness.runners import hosted
 from evalharness.runners.huggingface.hub import HUB, Hub
 from evalharness.runners.huggingface.options import AutoTrainOptions, HfJobsOptions
-from evalharness.runners.huggingface.results import fetch, points_in, said_at_the_end
+from evalharness.runners.huggingface.results import Unusable, fetch, points_in, said_at_the_end
 from evalharness.runners.huggingface.serving import GONE_S, WAITS_S, Endpoints
 
 log = logging.getLogger("evalh")
@@ -78,6 +78,7 @@ class HfJobsRunner:
         self._endpoints = Endpoints(self._hub, self.waits_s, self.gone_s)
         self._points: dict[str, tuple[tuple[Point, ...], int | None]] = {}
         self._repos: dict[str, str] = {}
+        self._ended_at: dict[str, datetime.datetime] = {}
 
     def identity(self, base: str) -> dict[str, object]:
         """The base, the settings that matter, and the version of the training script."""
@@ -199,8 +200,12 @@ class HfJobsRunner:
         return handle
 
     def _finished(self, found: Any, repo: str, workdir: Path, seconds: float | None, cost: float | None) -> Status:
-        result = fetch(self._hub, repo, workdir)
-        if result is None and _just_now(found):
+        try:
+            result = fetch(self._hub, repo, workdir)
+        except Unusable as error:
+            why = f"the job completed, and {repo} is of no use: {error}"
+            return Status("failed", "completed", seconds=seconds, cost_usd=cost, error=why)
+        if result is None and self._just_now(found):
             return Status("running", "its result is being written", seconds=seconds, cost_usd=cost)
         if result is None:
             why = f"the job completed, and {repo} holds no adapter in safetensors"
@@ -209,6 +214,12 @@ class HfJobsRunner:
         tokens, steps = (int(number) if (number := hosted.number(model.facts.get(name))) else None for name in ("tokens", "steps"))
         step = steps or (points[-1].step if points else None)
         return Status("succeeded", "completed", step, step, points, model, tokens, cost, seconds)
+
+    def _just_now(self, found: Any) -> bool:
+        """It ended within the last minute; where its end is not told, it was first seen ended then."""
+        now = datetime.datetime.now(datetime.UTC)
+        ended = found.finished_at or self._ended_at.setdefault(str(found.id), now)
+        return bool((now - ended).total_seconds() < _LATE_S)
 
     def _lines(self, space: str, job_id: str) -> list[str]:
         """The log's last lines; none where it cannot be read, because nothing depends on it."""
@@ -318,11 +329,6 @@ def _seconds(found: Any) -> float | None:
     if told is not None:
         return float(told)
     return (found.finished_at - found.started_at).total_seconds() if found.finished_at and found.started_at else None
-
-
-def _just_now(found: Any) -> bool:
-    ended = found.finished_at
-    return ended is not None and (datetime.datetime.now(datetime.UTC) - ended).total_seconds() < _LATE_S
 
 
 def _ended(status: Status, found: Any, lines: list[str]) -> Status:

@@ -48,6 +48,7 @@ class Endpoints:
     def __init__(self, hub: Hub, waits_s: tuple[float, ...] = WAITS_S, gone_s: tuple[float, ...] = GONE_S) -> None:
         self._hub, self._settings = hub, hub.options.serve
         self._waits_s, self._gone_s = waits_s, gone_s
+        self._foreign: set[str] = set()
 
     @property
     def url(self) -> str | None:
@@ -66,7 +67,11 @@ class Endpoints:
         name = name_of(key)
 
         def there() -> str | None:
-            return name if self.find(name) is not None else None
+            found = self.find(name)
+            if found is not None and (_is_foreign(found) or found.repository != model.identity["base"]):
+                self._foreign.add(name)
+                raise ProviderError(f"the endpoint {self._space}/{name} serves something else, and is not evalh's. Delete it or rename it")
+            return name if found is not None else None
 
         if there() is None:
             self._hub.buy(self._there(lambda: self._create(name, model)), there)
@@ -80,7 +85,11 @@ class Endpoints:
         """What is open for this key, ready or not."""
         name = name_of(key)
         found = self.find(name)
-        return None if found is None else Endpoint("", None, f"{self._space}/{name}", {}, self.price)
+        return (
+            None
+            if found is None or name in self._foreign or _is_foreign(found)
+            else Endpoint("", None, f"{self._space}/{name}", {}, self.price)
+        )
 
     def close(self, resource_id: str) -> None:
         """Delete, and look until it is gone. Raises ProviderError if it may still run."""
@@ -183,6 +192,13 @@ def _address(url: str | None) -> Iterator[None]:
 def name_of(key: str) -> str:
     """The endpoint's name for an intent key."""
     return f"evalh-{re.sub(r'[^a-z0-9]+', '-', key.lower())}"[:_NAME].strip("-")
+
+
+def _is_foreign(found: Any) -> bool:
+    """It tells how its server is started, and that is not with an adapter of ours: somebody else took the name."""
+    told = found.raw.get("model") if isinstance(found.raw, dict) else None
+    words = told.get("args") if isinstance(told, dict) else None
+    return isinstance(words, list) and bool(words) and not any("/evalh-" in str(word) for word in words)
 
 
 def _repo(model: TrainedModel) -> str:
