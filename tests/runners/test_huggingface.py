@@ -358,6 +358,14 @@ def test_a_result_that_shows_late_is_waited_for_though_no_end_is_told(
         assert ours.poll(handle).state == "succeeded"
 
 
+@pytest.mark.parametrize("route", ["create_repo", "commit"])
+@pytest.mark.parametrize("status", [409, 500])
+def test_what_costs_nothing_is_sent_again(service: HuggingFaceEmulator, job: Job, route: str, status: int) -> None:
+    service.fail(route, Fault(status, {"error": "Conflict"}))
+    runner().submit(job)
+    assert len(service.jobs) == 1
+
+
 @pytest.mark.parametrize("kind", ["dataset", "model"])
 def test_rows_and_adapters_go_to_no_public_repository(service: HuggingFaceEmulator, job: Job, kind: str) -> None:
     runner().submit(job)

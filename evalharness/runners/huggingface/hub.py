@@ -138,7 +138,7 @@ class Hub:
             return repo
 
         if there() is None:
-            self.buy(create, there)
+            self.calls.upload(lambda: self.once(create), there)
 
     def ensure_files(self, repo: str, files: Mapping[str, bytes]) -> None:
         """A private data set that holds these files, sent in one commit unless they are there."""
@@ -155,7 +155,7 @@ class Hub:
 
         if there() is None:
             self.ensure_repository(repo, "dataset")
-            self.buy(commit, there)
+            self.calls.upload(lambda: self.once(commit), there)
 
     def known_or(self, call: Callable[[], T], default: T) -> T:
         """What a read returns that nothing depends on; `default` if it fails."""
