@@ -77,6 +77,8 @@ def test_killed_while_the_store_is_created(tmp_path: Path) -> None:
             while not path.parent.exists():
                 time.sleep(0.001)
             time.sleep(chance.uniform(0, 0.1))
+            while number >= 12 and not path.exists():  # on a busy machine the file may come later than all random kills
+                time.sleep(0.001)
         made_it += path.exists()
         assert Store(path).runs() == []
-    assert made_it > 0
+    assert made_it >= 3
