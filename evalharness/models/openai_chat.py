@@ -25,7 +25,7 @@ from evalharness.errors import ConfigError, MissingExtra, Problem
 from evalharness.ids import digest
 from evalharness.models.chat import batches, pace, wire
 from evalharness.models.chat.engine import Patience, answers
-from evalharness.models.chat.outcome import Again, Halted
+from evalharness.models.chat.outcome import Again, Halted, Refused
 from evalharness.prices import Price, price
 from evalharness.records import Reply, Request
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _AUTHORITY = re.compile(r"//[^/@]*@")
+_FRESH_PAUSE_S = 2.0
 
 
 class HostedOptions(protocols.Options):
@@ -59,6 +60,8 @@ class HostedOptions(protocols.Options):
     """Seconds that one request waits for rate limits, all its waits together."""
     waking_s: float = Field(default=1800.0, gt=0)
     """Seconds to wait for a model that the service is starting (503 with DEPLOYMENT_SCALING_UP, "is loading"); they count as no try."""
+    fresh_s: float = Field(default=0.0, ge=0)
+    """Seconds from the first request on in which "no such model" (404) may mean "not yet"; 60 for a model that the run has trained."""
     prices: dict[str, float] = Field(default_factory=dict)
     """Your prices over the price book, e.g. {usd_per_million_input_tokens: 0.4, usd_per_million_output_tokens: 1.6}."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
@@ -133,10 +136,16 @@ class HostedChat:
         headers, secrets = self._headers()
         speed = pace.shared(digest([self.base_url, secrets]), self.options.concurrency)
         patience = Patience(self.options.max_retries, self.options.patience_s, waking_s=self.options.waking_s)
+        fresh_until = time.monotonic() + self.options.fresh_s
         async with self._session(headers) as session:
 
             async def ask(request: Request) -> Reply:
-                return await self._ask(session, speed, request)
+                try:
+                    return await self._ask(session, speed, request)
+                except Refused as no:
+                    if no.absent and time.monotonic() < fresh_until:
+                        raise Again(str(no), raw=no.raw, after=_FRESH_PAUSE_S, waking=True) from None
+                    raise
 
             # Closed here, not when it is collected: whoever stops early must find nothing in flight and the session still open.
             async with contextlib.aclosing(answers(requests, ask, speed, patience, self.options.concurrency)) as replies:

@@ -21,6 +21,8 @@ from evalharness.records import Arm, Endpoint, Job, Sample, Sampling, TrainedMod
 from evalharness.spec import CandidateSpec, model_use
 
 REHEARSAL = "rehearsal"
+FRESH_S = 60.0
+"""So long a service may not know a model yet that it has just made or deployed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,12 @@ def _trained(bare: Entry, spec: CandidateSpec, loaded: LoadedSuite, splits: Spli
 
 
 def endpoint_model(endpoint: Endpoint, root: Path) -> tuple[str, Model]:
-    """The model plug-in that speaks to a served model, and its name."""
+    """The model plug-in that speaks to a served model, and its name. Services may show a new model to chat a little later."""
     plugin, argument = model_use(endpoint.model)
-    if endpoint.options:
-        shorthand = registry.find("models", plugin, root).Options.shorthand
-        argument = {shorthand: argument, **endpoint.options}
+    taken = registry.find("models", plugin, root).Options
+    options = {**({"fresh_s": FRESH_S} if "fresh_s" in taken.model_fields else {}), **endpoint.options}
+    if options:
+        argument = {taken.shorthand: argument, **options}
     return plugin, make_model(plugin, argument, root)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from evalharness.errors import ConfigError
+from evalharness.models import openai_chat
 from evalharness.models.openai_chat import (
     ChatOptions,
     FireworksChat,
@@ -416,7 +417,7 @@ def test_a_model_that_is_being_started_is_waited_for(service: OpenAIEmulator, ca
         replies = ask(model(max_retries=0, concurrency=2), requests(4))
     assert [reply.error for reply in replies] == [None] * 4  # 30 refusals cost nobody a try
     (told,) = caplog.messages
-    assert "waiting for the model to start, 0 of at most 1800 s" in told
+    assert "waiting for the model to start, 0 s so far: " in told
     assert "DEPLOYMENT_SCALING_UP" in told
 
 
@@ -433,6 +434,31 @@ def test_waiting_for_it_has_an_end(service: OpenAIEmulator) -> None:
     assert time.monotonic() - began < 3
     assert all("still starting" in str(reply.error) or "DEPLOYMENT_SCALING_UP" in str(reply.error) for reply in replies)
     assert len(service.called("chat")) < 60
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_chat, "_FRESH_PAUSE_S", 0.05)
+
+
+NOT_YET = Fault.http(404, "no such model", code="model_not_found")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_model_that_was_just_made_may_be_unknown_for_a_while(service: OpenAIEmulator) -> None:
+    service.fail("chat", *[NOT_YET] * 40)
+    replies = ask(model(max_retries=0, concurrency=4, fresh_s=60.0), requests(6))
+    assert [reply.error for reply in replies] == [None] * 6
+    assert len(service.called("chat")) == 46
+
+
+@pytest.mark.usefixtures("quick")
+def test_after_that_while_it_is_not_there(service: OpenAIEmulator) -> None:
+    service.fail("chat", *[NOT_YET] * 2000)
+    began = time.monotonic()
+    replies = ask(model(fresh_s=0.5, concurrency=2), requests(4))
+    assert 0.4 < time.monotonic() - began < 5
+    assert {reply.error for reply in replies} == {"HTTP 404: invalid_request_error no such model"}
 
 
 class AzureEmulator(OpenAIEmulator):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evalharness.cli import main
+from evalharness.models import openai_chat
 from evalharness.pipeline import training
 from evalharness.store import Store
 from tests.emulators.core import Fault
-from tests.emulators.openai import OpenAIEmulator
+from tests.emulators.openai import OpenAIEmulator, refusal
 from tests.emulators.vertex import VertexEmulator
 from tests.pipeline.hosted import CASES, openai_env, vertex_env
 from tests.pipeline.test_kill_hosted import make
@@ -64,3 +66,26 @@ def test_the_others_finish_and_the_next_run_asks_for_what_is_missing(
         assert len(openai.called("chat")) == before  # kept from the first run
         assert (len(openai.jobs), len(vertex.jobs)) == (1, 1)
         assert len({str(call.body) for call in vertex.called("chat") if call.status == 200}) == 12
+
+
+def test_a_new_model_that_chat_does_not_know_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hours of a deployment are paid for, giving up at the first 404 would buy another one at the next run."""
+    for name in ("FIRST_POLL_S", "HOSTED_POLL_S"):
+        monkeypatch.setattr(training, name, 0.02)
+    monkeypatch.setattr(openai_chat, "_FRESH_PAUSE_S", 0.05)
+    monkeypatch.chdir(make(tmp_path, CASES[0]))
+    with OpenAIEmulator() as openai:
+        for key, value in openai_env(openai).items():
+            monkeypatch.setenv(key, value)
+        answer, early = openai.answer, [1] * 30
+
+        def later(messages: Any, model: str) -> str:
+            if model.startswith("ft:") and early:
+                early.pop()
+                raise refusal(404, f"The model {model} does not exist", "model_not_found")
+            return answer(messages, model)
+
+        monkeypatch.setattr(openai, "answer", later)
+        assert run("-q") == 0
+        assert not early
+    assert Store(Path("results/evalh.duckdb")).sql("SELECT count(*) FROM outputs WHERE finish = 'error'")[1] == [(0,)]

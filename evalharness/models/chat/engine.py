@@ -152,7 +152,7 @@ class _Asking:
             return
         if now - self.told_at >= _TOLD_EVERY_S:
             self.told_at = now
-            log.warning("waiting for the model to start, %.0f of at most %.0f s: %s", waited, self.patience.waking_s, again)
+            log.warning("waiting for the model to start, %.0f s so far: %s", waited, again)
         pause = min(again.after or _WAKING_PAUSE_S, _LONGEST_PAUSE_S, self.patience.waking_s - waited)
         self.pace.pause(pause)
         with contextlib.suppress(TimeoutError):

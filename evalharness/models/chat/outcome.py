@@ -42,11 +42,14 @@ class Again(ProviderError):
 
 
 class Refused(ProviderError):
-    """This request fails for good. `raw` is what came instead of an answer; `systemic`: others are likely to fail alike."""
+    """This request fails for good. `raw` is what came instead of an answer; `systemic`: others are likely to fail alike.
 
-    def __init__(self, reason: str, *, raw: str | None = None, systemic: bool = False) -> None:
+    `absent`: the service knows no such model, which for one that has just been made may mean: not yet.
+    """
+
+    def __init__(self, reason: str, *, raw: str | None = None, systemic: bool = False, absent: bool = False) -> None:
         super().__init__(reason)
-        self.raw, self.systemic = raw, systemic
+        self.raw, self.systemic, self.absent = raw, systemic, absent
 
 
 class Halted(ProviderError):

@@ -88,7 +88,7 @@ def _failure(status: int, headers: Mapping[str, str], found: object, content: by
         return Again(reason, after=retry_after(headers), limited=status == 429, crowded=crowded, raw=kept(content), waking=waking)
     if 300 <= status < 400:
         return Halted(f"HTTP {status}: the base URL has moved to {headers.get('Location', 'an unknown place')}; set base_url")
-    return Refused(reason, raw=kept(content), systemic=status in (403, 404, 405, 410))
+    return Refused(reason, raw=kept(content), systemic=status in (403, 404, 405, 410), absent=status == 404)
 
 
 def wakes(status: int, reason: str) -> bool:

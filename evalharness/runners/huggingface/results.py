@@ -88,8 +88,9 @@ def fetch(hub: Hub, repo: str, workdir: Path) -> tuple[TrainedModel, tuple[Point
 
 def _download(hub: Hub, origin: Mapping[str, str], listed: Mapping[str, Any], adapter: Path) -> None:
     """Fetch into a folder beside, check, then put it in place in one step."""
+    for left in adapter.parent.glob(".adapter.*"):  # of a process that was killed: one at a time trains in this folder
+        shutil.rmtree(left, ignore_errors=True)
     part = adapter.with_name(f".adapter.{os.getpid()}")
-    shutil.rmtree(part, ignore_errors=True)
     for name in (MANIFEST, CONFIG, METRICS, _STATE, WEIGHTS):
         if name in listed:
             hub.read(lambda name=name: hub.api.hf_hub_download(origin["repo"], name, revision=origin["revision"], local_dir=part))  # type: ignore[misc]
