@@ -209,11 +209,11 @@ def _progress(label: str, status: Status) -> Event:
 
 
 def _settle(training: Training, status: Status, store: Store, row: Resource) -> None:
-    """Store how the job ended. The resource is closed last: until then a rerun polls the job again."""
+    """Store how the job ended. Training and ledger are stored as one: a run that dies before polls the job again, one after has both."""
     store.put_points(training.job.training_id, status.points)
-    store.put_training(_row(training, status, row.run_id))
     state = {"succeeded": "closed", "cancelled": "cancelled"}.get(status.state, "failed" if status.again else "hopeless")
-    store.put_resource(replace(row, state=state, closed=utc_now(), note=status.error or "", cost_usd=status.cost_usd))
+    closed = replace(row, state=state, closed=utc_now(), note=status.error or "", cost_usd=status.cost_usd)
+    store.put_training(_row(training, status, row.run_id), closed)
 
 
 def _row(training: Training, status: Status, run_id: str | None) -> TrainingRow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalharness.ids import digest
 from evalharness.records import Point, TrainedModel
@@ -17,6 +17,9 @@ from evalharness.store.database import Database
 from evalharness.store.rows import Resource, Training, utc_now
 from evalharness.store.runs import from_utc, to_utc
 from evalharness.store.text import decode, decode_or_none, encode, encode_or_none, from_json, to_json
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _TRAINING = "training_id, runner, base, params, seed, data_id, state, model, tokens, cost_usd, seconds, error, run_id"
 _RESOURCE = (
@@ -28,14 +31,16 @@ _RESOURCE = (
 class Trainings(Database):
     """The tables `trainings`, `training_points` and `resources`, and the rows that runs can train on."""
 
-    def put_training(self, training: Training) -> None:
-        """Store a training, or replace what was known of it."""
+    def put_training(self, training: Training, resource: Resource | None = None) -> None:
+        """Store a training, or replace what was known of it; with the row of what was paid for it both are stored, or neither."""
         t = training
         given = [t.training_id, t.runner, encode(t.base), to_json(t.params), t.seed, t.data_id]
         result = [t.state, _model_json(t.model), t.tokens, t.cost_usd, t.seconds, encode_or_none(t.error)]
         row = [*given, *result, t.run_id, to_utc(utc_now())]
         with self.writing() as con:
             con.execute(f"INSERT OR REPLACE INTO trainings ({_TRAINING}, updated) VALUES ({', '.join('?' * 14)})", row)
+            if resource is not None:
+                _put_resource(con, resource)
 
     def training(self, training_id: str) -> Training | None:
         """The training with this id, or None."""
@@ -84,12 +89,8 @@ class Trainings(Database):
 
     def put_resource(self, resource: Resource) -> None:
         """Store a resource or its new state; on disk when this returns, so commit the intent before buying."""
-        r = resource
-        named = [r.resource_id, r.kind, r.provider, r.intent_key, r.state, encode_or_none(r.provider_id)]
-        times = [r.price_usd_per_hour, to_utc(r.opened), to_utc(r.closed), r.run_id, encode(r.note)]
-        row = [*named, *times, to_json(r.settings), r.estimate_usd, r.cost_usd]
         with self.writing() as con:
-            con.execute(f"INSERT OR REPLACE INTO resources ({_RESOURCE}) VALUES ({', '.join('?' * 14)})", row)
+            _put_resource(con, resource)
 
     def open_resources(self) -> list[Resource]:
         """Everything that is not closed and may cost money now, oldest first."""
@@ -103,6 +104,13 @@ class Trainings(Database):
         with self.reading() as con:
             rows = con.execute(f"SELECT {_RESOURCE} FROM resources WHERE {where} ORDER BY opened, resource_id", values).fetchall()
         return [_resource(row) for row in rows]
+
+
+def _put_resource(con: DuckDBPyConnection, r: Resource) -> None:
+    named = [r.resource_id, r.kind, r.provider, r.intent_key, r.state, encode_or_none(r.provider_id)]
+    times = [r.price_usd_per_hour, to_utc(r.opened), to_utc(r.closed), r.run_id, encode(r.note)]
+    row = [*named, *times, to_json(r.settings), r.estimate_usd, r.cost_usd]
+    con.execute(f"INSERT OR REPLACE INTO resources ({_RESOURCE}) VALUES ({', '.join('?' * 14)})", row)
 
 
 def _model_json(model: TrainedModel | None) -> str | None:

@@ -124,6 +124,18 @@ def test_training_and_what_came_of_it(store: Store) -> None:
     assert store.usual_seconds("lora", "other") is None
 
 
+def test_a_training_and_its_row_in_the_ledger_are_stored_both_or_neither(store: Store) -> None:
+    training = Training("t", "lora", "base", {}, 0, "data", "running", run_id="r")
+    row = Resource("r1", "training", "lora", "key", "open")
+    store.put_training(training, row)
+    ended, closed = replace(training, state="succeeded"), replace(row, state="closed", closed=datetime(2030, 1, 1, tzinfo=UTC))
+    with pytest.raises(TypeError):
+        store.put_training(ended, replace(closed, settings={"no": object()}))
+    assert (store.training("t"), store.resources("key")) == (training, [row])
+    store.put_training(ended, closed)
+    assert (store.training("t"), store.resources("key")) == (ended, [closed])
+
+
 def test_points_are_replaced_by_step(store: Store) -> None:
     store.put_points("t", [Point(10, 1.5, None, 2e-4, 1.0), Point(20, 1.0)])
     store.put_points("t", [Point(20, 1.1, 1.2), Point(30, 0.5)])
