@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from evalharness.report import as_json, build
 from evalharness.store import Store
 from tests.pipeline.conftest import rows
+from tests.pipeline.forked import Evalh
 from tests.pipeline.hosted import CASES, STEPS, Case
 
 AT_ONCE = 4
@@ -47,10 +46,8 @@ def make(root: Path, case: Case) -> Path:
     return root
 
 
-def evalh(root: Path, case: Case, service: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "evalharness", "train-and-score", "suites/kill.yaml", "-q"]
-    env = {**os.environ, **case.env(service)}
-    return subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def evalh(root: Path, case: Case, service: Any) -> Evalh:
+    return Evalh(("train-and-score", "suites/kill.yaml", "-q"), root, {**os.environ, **case.env(service)})
 
 
 def finish(root: Path, case: Case, service: Any) -> None:
