@@ -1,4 +1,4 @@
-"""What simulations measured, at the end of every run of the tests: a test that passes tells nobody its figure otherwise.
+"""What simulations and benches measured, at the end of every run of the tests: a test that passes tells nobody its figure otherwise.
 
 Works with several processes, too, whose own output is lost.
 """
@@ -9,7 +9,7 @@ import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What slow tests and those of a numbered property printed, by test."""
+    """What slow tests, benches and tests of a numbered property printed, by test."""
     reports = [each for outcome in ("passed", "failed") for each in terminalreporter.stats.get(outcome, []) if each.when == "call"]
     told = sorted((each.nodeid, each.capstdout.strip()) for each in reports if _measures(each) and each.capstdout.strip())
     if told:
@@ -21,4 +21,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _measures(report: pytest.TestReport) -> bool:
-    return "slow" in report.keywords or "test_property" in report.nodeid
+    return bool({"slow", "bench"} & report.keywords.keys()) or "test_property" in report.nodeid
