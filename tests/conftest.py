@@ -1,11 +1,18 @@
-"""What simulations and benches measured, at the end of every run of the tests: a test that passes tells nobody its figure otherwise.
+"""How many processes run the tests, and at the end what simulations and benches measured: a test that passes tells nobody its figure.
 
-Works with several processes, too, whose own output is lost.
+Figures show for several processes, too, whose own output is lost.
 """
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: half as many again as there are cores, since a test often waits for a service on loopback."""
+    return -(-3 * (os.cpu_count() or 1) // 2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
