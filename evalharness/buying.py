@@ -24,7 +24,7 @@ from evalharness.waits import retry_after, retry_info
 
 T = TypeVar("T")
 
-LOOKS_S = (0.0, 1.0, 4.0)
+LOOKS_S = (0.0, 1.0, 4.0, 10.0)
 """Pauses before each look for something whose create is in doubt: services list what is new with a delay."""
 _READS_S = (0.5, 2.0)
 _TURNS, _LONGEST_WAIT_S = 4, 30.0
