@@ -63,10 +63,13 @@ def plan(
 def lines(plan: Plan, seen: Outlook | None = None, findings: Sequence[Finding] = ()) -> list[str]:
     """The plan in words, a line each."""
     from evalharness.pipeline.checked import told
+    from evalharness.pipeline.plan import picks_on_dev
 
     splits = plan.splits
     said = [f"{plan.loaded.suite.name}: {len(splits.train):,} train, {len(splits.dev):,} dev, {len(splits.test):,} held-out rows"]
     said += [f"  note: {note}" for note in splits.notes]
+    if picks_on_dev(plan.entries, plan.loaded, splits):
+        said.append("  note: trained candidates are asked the dev rows, too: the best one is picked on them")
     said += [f"  check  {text}" for text in [told(findings)] if text]
     said += [f"  train  {_training(training)}" for training in plan.trainings]
     said += [f"  ask    {_arm(arm)}" for arm in plan.arms]
@@ -85,12 +88,14 @@ def _training(training: TrainingPlan) -> str:
         return f"{training.label}: trained before"
     time = "time unknown until a first run" if training.seconds is None else f"about {training.seconds:.0f} s, as before"
     cost = "" if training.usd == 0.0 else f", {_dollars(training.usd)}"
-    hour = "" if training.usd_per_hour == 0.0 else f", its deployment {_dollars(training.usd_per_hour)} an hour"
+    hour = "" if training.usd_per_hour == 0.0 else f", its deployment by the hour, {_dollars(training.usd_per_hour)} for each"
     return f"{training.label}: {training.runner} on {training.base}, {training.rows:,} rows, {time}{cost}{hour}"
 
 
 def _dollars(usd: float | None) -> str:
-    return "cost unknown" if usd is None else f"at most about {usd:,.2f} USD"
+    if usd is None:
+        return "cost unknown"
+    return f"at most about {usd:,.2f} USD" if usd >= 0.01 or usd == 0.0 else f"at most about {usd:.2g} USD"
 
 
 def _money(plan: Plan) -> str:

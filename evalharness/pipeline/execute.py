@@ -24,7 +24,7 @@ from typing import TypeVar
 from evalharness.doctor.findings import Finding
 from evalharness.doctor.kept import rows_of
 from evalharness.errors import EvalhError, StoreError
-from evalharness.ids import ulid
+from evalharness.ids import digest, ulid
 from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.checked import examined, leaked, refuse, told
 from evalharness.pipeline.entries import Entry, endpoint_model
@@ -32,13 +32,13 @@ from evalharness.pipeline.events import Emit, Event
 from evalharness.pipeline.generating import Ask, Desk, Tally, generate, missing, score_missing
 from evalharness.pipeline.judging import judge
 from evalharness.pipeline.locks import only_one
-from evalharness.pipeline.plan import Plan
+from evalharness.pipeline.plan import Plan, picks_on_dev, sets_of
 from evalharness.pipeline.ready import refuse_unready
 from evalharness.pipeline.scoring import Scorer, metric_id
 from evalharness.pipeline.serving import release_left, serving, share
 from evalharness.pipeline.training import Training, finished, train
 from evalharness.protocols import Metric, Model
-from evalharness.records import Dataset, TrainedModel
+from evalharness.records import TrainedModel
 from evalharness.store import MetricRow, Run, Store
 
 T = TypeVar("T")
@@ -75,13 +75,21 @@ async def execute(plan: Plan, store: Store, emit: Emit, *, may_train: bool = Tru
 
     Without `may_train`, candidates that are not trained yet are left out and told. Raises DataError for held-out rows
     that leaked, and ConfigError for a model or judge that lacks its key or package, before anything is stored;
-    StoreError if results cannot be stored: nothing that cannot be kept is worth buying.
+    StoreError if results cannot be stored: nothing that cannot be kept is worth buying. While another evalh runs the
+    suite on the same store, it waits: what both lack is bought once, and both count what the budget has left.
     """
     findings = await asyncio.to_thread(examined, plan)
     refuse(plan, findings)
     await asyncio.to_thread(refuse_unready, plan)
     if text := told(findings):
         emit(Event("check", "data", kind="note", text=text))
+    name = plan.loaded.suite.name
+    wait = Event("check", name, kind="note", text="another evalh is running this suite; waiting for its end")
+    async with only_one(str(store.path.parent / "locks"), digest([store.path.name, name]), lambda: emit(wait)):
+        return await _run(plan, store, emit, findings, may_train=may_train)
+
+
+async def _run(plan: Plan, store: Store, emit: Emit, findings: Sequence[Finding], *, may_train: bool) -> Result:
     run_id = ulid()
     await asyncio.to_thread(_begin, plan, store, run_id, findings)
     state = "cancelled"
@@ -208,18 +216,9 @@ def _pools(work: _Work, entries: Sequence[Entry]) -> list[tuple[Model, list[Ask]
 
 
 def _asks(work: _Work, entry: Entry, trained: TrainedModel | None) -> list[Ask]:
-    """The entry on the held-out rows and, where the best candidate is picked on dev, on those too."""
-    suite, splits = work.plan.loaded.suite, work.plan.splits
-    on_dev = picks_on_dev(work.plan) and entry.training is not None
-    sets: list[Dataset] = [splits.test, *([splits.dev] if on_dev else [])]
-    arm = entry.arm(trained)
-    return [Ask(entry.label, arm, each, entry.prompt, entry.examples, repeats=suite.repeats) for each in sets]
-
-
-def picks_on_dev(plan: Plan) -> bool:
-    """Whether the best of several trained candidates is picked on the dev rows, so that the held-out rows only confirm it."""
-    trained = sum(entry.training is not None for entry in plan.entries)
-    return plan.loaded.suite.decide is not None and len(plan.splits.dev) > 0 and trained > 1
+    plan = work.plan
+    sets, arm = sets_of(entry, plan.entries, plan.loaded, plan.splits), entry.arm(trained)
+    return [Ask(entry.label, arm, each, entry.prompt, entry.examples, repeats=plan.loaded.suite.repeats) for each in sets]
 
 
 def _worn(ask: Ask, adapter: str | None) -> Ask:
@@ -280,7 +279,7 @@ def _note_arms(work: _Work) -> None:
     errors = {arm.label: work.failures[arm.label] for arm in arms if arm.label in work.failures}
     splits, store = work.plan.splits, work.desk.store
     store.put_arms(work.desk.run_id, splits.test.id, arms, errors)
-    if picks_on_dev(work.plan):
+    if picks_on_dev(work.plan.entries, work.plan.loaded, splits):
         store.put_arms(work.desk.run_id, splits.dev.id, [arm for arm in arms if arm.training_id is not None], errors)
 
 

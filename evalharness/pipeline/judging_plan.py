@@ -36,7 +36,7 @@ class JudgePlan:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An arm on the test set as it is expected to be; `ask` is None while its model is not trained."""
+    """An arm on a set of rows as it is expected to be; `ask` is None while its model is not trained."""
 
     label: str
     dataset: Dataset
@@ -52,15 +52,17 @@ def plan_judging(name: str, metric: AskingMetric, arms: Sequence[Expected], stor
     if metric.against is not None and metric.against not in labels:
         raise ConfigError([Problem("", f"metrics.{name}.against", f"no arm is called {metric.against!r}", f"Known: {', '.join(labels)}")])
     there = [arm.ask for arm in arms if arm.ask is not None]
-    reference = next((arm for arm in arms if arm.label == metric.against), None)
-    others = _expected(reference, store, "y") if reference is not None else {}
+    references = [arm for arm in arms if arm.label == metric.against]
+    others = {place: found for arm in references for place, found in _expected(arm, store, "y").items()}
     known = store.known_scores([metric_id(metric)], [ask.arm.arm_id for ask in there])
     questions = []
     for arm in arms:
         if arm.label == metric.against:
             continue
         for (sample_id, repeat), (sample, output) in _expected(arm, store, "x").items():
-            other = others[sample_id, repeat][1] if others else None
+            _, other = others.get((sample_id, repeat), (sample, None))
+            if metric.against is not None and other is None:
+                continue  # the other arm is not asked this row
             case = Case.of(metric_id(metric), sample, output, other)
             if case.open and (case.key not in known or known[case.key] is not None):
                 questions.append(case.question)

@@ -20,13 +20,16 @@ from evalharness.pipeline.judging_plan import Expected, JudgePlan, plan_judging
 from evalharness.pipeline.scoring import asks_a_model
 from evalharness.pipeline.training import Training, finished
 from evalharness.reading import LoadedSuite
-from evalharness.records import Dataset, Endpoint, Request, TrainedModel
+from evalharness.records import Arm, Dataset, Endpoint, Request, TrainedModel
 from evalharness.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class ArmPlan:
-    """One arm's missing work. `missing` is None while its model is not trained: then all of `total` is to do."""
+    """One arm's missing answers, on the held-out rows and on the dev rows if the best candidate is picked on them.
+
+    `missing` is None while its model is not trained: then all of `total` is to do.
+    """
 
     label: str
     role: str
@@ -109,8 +112,9 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
     if problems:
         raise ConfigError(problems)
     trainings = tuple(_training_plan(entry.training, store) for entry in found if entry.training)
-    arms = tuple(_arm_plan(entry, loaded, splits.test, store) for entry in found)
-    judging = _judging(found, loaded, splits.test, store, rehearse=rehearse)
+    asked = [(entry, sets_of(entry, found, loaded, splits)) for entry in found]
+    arms = tuple(_arm_plan(entry, loaded, sets, store) for entry, sets in asked)
+    judging = _judging(asked, loaded, store, rehearse=rehearse)
     return Plan(
         loaded,
         splits,
@@ -125,6 +129,18 @@ def make_plan(loaded: LoadedSuite, store: Store, results: Path, *, rehearse: boo
     )
 
 
+def picks_on_dev(found: Sequence[Entry], loaded: LoadedSuite, splits: Splits) -> bool:
+    """Whether the best of several trained candidates is picked on the dev rows, so that the held-out rows only confirm it."""
+    trained = sum(entry.training is not None for entry in found)
+    return loaded.suite.decide is not None and len(splits.dev) > 0 and trained > 1
+
+
+def sets_of(entry: Entry, found: Sequence[Entry], loaded: LoadedSuite, splits: Splits) -> tuple[Dataset, ...]:
+    """What one of the suite's arms is asked: the held-out rows and, where the best candidate is picked on dev, those too."""
+    on_dev = entry.training is not None and picks_on_dev(found, loaded, splits)
+    return (splits.test, splits.dev) if on_dev else (splits.test,)
+
+
 def _training_plan(training: Training, store: Store) -> TrainingPlan:
     job = training.job
     done = finished(training, store) is not None
@@ -134,25 +150,31 @@ def _training_plan(training: Training, store: Store) -> TrainingPlan:
     return TrainingPlan(training.label, training.runner_name, job.base, len(job.train), done, seconds, usd, hourly)
 
 
-def _arm_plan(entry: Entry, loaded: LoadedSuite, test: Dataset, store: Store) -> ArmPlan:
-    total = len(test) * loaded.suite.repeats
+def _arm_plan(entry: Entry, loaded: LoadedSuite, sets: Sequence[Dataset], store: Store) -> ArmPlan:
     trained = None
     if entry.training is not None:
         trained = finished(entry.training, store)
         if trained is None:
-            return _untrained(entry, entry.training, loaded, test)
-    ask = Ask(entry.label, entry.arm(trained), test, entry.prompt, entry.examples, repeats=loaded.suite.repeats)
-    requests = Requests(missing(ask, store))
-    characters = sum(len(message.content) for request in requests for message in request.messages)
-    return ArmPlan(entry.label, entry.role, total, len(requests), characters, entry.local, _usd(entry, requests))
+            return _untrained(entry, entry.training, loaded, sets)
+    asks = _asks(entry, entry.arm(trained), loaded, sets)
+    requests = Requests([row for ask in asks for row in missing(ask, store)])
+    total = sum(map(len, sets)) * loaded.suite.repeats
+    return ArmPlan(entry.label, entry.role, total, len(requests), _characters(requests), entry.local, _usd(entry, requests))
 
 
-def _untrained(entry: Entry, training: Training, loaded: LoadedSuite, test: Dataset) -> ArmPlan:
+def _asks(entry: Entry, arm: Arm, loaded: LoadedSuite, sets: Sequence[Dataset]) -> list[Ask]:
+    return [Ask(entry.label, arm, each, entry.prompt, entry.examples, repeats=loaded.suite.repeats) for each in sets]
+
+
+def _characters(requests: Sequence[Request]) -> int:
+    return sum(len(message.content) for request in requests for message in request.messages)
+
+
+def _untrained(entry: Entry, training: Training, loaded: LoadedSuite, sets: Sequence[Dataset]) -> ArmPlan:
     """All is still to be asked: at the price of the base's tuned models, where the runner knows their name."""
     base, runner = training.job.base, training.runner
-    ask = Ask(entry.label, entry.absent(), test, entry.prompt, entry.examples, repeats=loaded.suite.repeats)
-    requests = Requests([(ask, key, sample, repeat) for key, sample, repeat in ask.places()])
-    characters = sum(len(message.content) for request in requests for message in request.messages)
+    asks = _asks(entry, entry.absent(), loaded, sets)
+    requests = Requests([(ask, key, sample, repeat) for ask in asks for key, sample, repeat in ask.places()])
 
     def usd() -> float | None:
         if entry.local or runner.hourly(TrainedModel(base, None, {})) != 0.0:
@@ -164,7 +186,7 @@ def _untrained(entry: Entry, training: Training, loaded: LoadedSuite, test: Data
         endpoint = Endpoint(name, options={"prices": dict(prices)} if (prices := getattr(options, "prices", {})) else {})
         return _usd(replace(entry, model=endpoint_model(endpoint, loaded.root)[1], training=None), requests)
 
-    return ArmPlan(entry.label, entry.role, len(requests), None, characters, entry.local, usd())
+    return ArmPlan(entry.label, entry.role, len(requests), None, _characters(requests), entry.local, usd())
 
 
 def _usd(entry: Entry, requests: Sequence[Request]) -> float | None:
@@ -175,18 +197,20 @@ def _usd(entry: Entry, requests: Sequence[Request]) -> float | None:
     return sum(known) if len(known) == len(costs) else None
 
 
-def _judging(found: Sequence[Entry], loaded: LoadedSuite, test: Dataset, store: Store, *, rehearse: bool) -> tuple[JudgePlan, ...]:
+def _judging(
+    asked: Sequence[tuple[Entry, Sequence[Dataset]]], loaded: LoadedSuite, store: Store, *, rehearse: bool
+) -> tuple[JudgePlan, ...]:
     """What is open of every metric that asks a model; a rehearsal asks nobody."""
     metrics = {name: metric for name, metric in loaded.metrics.items() if asks_a_model(metric)}
     if not metrics:
         return ()
     repeats, arms = loaded.suite.repeats, []
-    for entry in found:
+    for entry, sets in asked:
         trained = finished(entry.training, store) if entry.training is not None else None
         absent = entry.training is not None and trained is None
-        ask = None if absent else Ask(entry.label, entry.arm(trained), test, entry.prompt, entry.examples, repeats=repeats)
-        arms.append(Expected(entry.label, test, repeats, entry.sampling.max_tokens, ask))
-    bases = {entry.label: entry.training.job.base for entry in found if entry.training is not None}
+        asks = [None] * len(sets) if absent else _asks(entry, entry.arm(trained), loaded, sets)
+        arms += [Expected(entry.label, each, repeats, entry.sampling.max_tokens, ask) for each, ask in zip(sets, asks, strict=True)]
+    bases = {entry.label: entry.training.job.base for entry, _ in asked if entry.training is not None}
     plans = (plan_judging(name, metric, arms, store, bases) for name, metric in metrics.items())
     return tuple(replace(each, calls=0, usd=0.0) if rehearse else each for each in plans)
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalharness.errors import BudgetExceeded
+from evalharness.pipeline import Result, execute
 from evalharness.pipeline.budget import Budget
 from evalharness.pipeline.locks import only_one
 from evalharness.pipeline.serving import close
@@ -163,6 +164,24 @@ def test_two_runs_at_once_buy_once(workspace: Workspace) -> None:
     assert [line.split()[0] for line in workspace.log()].count("submit") == 1
     assert workspace.log().count("serve") == workspace.log().count("release") <= 2
     assert all(row.closed is not None for row in deployed(workspace))
+
+
+def test_two_runs_at_once_ask_once_and_keep_one_cap(workspace: Workspace) -> None:
+    asking = "{doubles.py:Echo: {hosted: true, usd: 0.001}}"
+    workspace.suite(
+        SUITE.replace("doubles.py:Echo/echo", asking).replace("candidates:\n  tuned: {train: files}\n", "") + "budget: {usd: 1}\n"
+    )
+    plans = [workspace.plan(), workspace.plan()]
+
+    async def both() -> list[Result]:
+        return await asyncio.gather(*(execute(plan, workspace.store, workspace.events.append) for plan in plans))
+
+    first, second = asyncio.run(both())
+    assert sorted(result.tally.asked for result in (first, second)) == [0, 20]
+    assert sorted(line for line in workspace.log() if line.startswith("generate")) == ["generate 10", "generate 10"]  # an arm each
+    assert [event.text for event in workspace.events if "another evalh" in event.text] == [
+        "another evalh is running this suite; waiting for its end"
+    ]
 
 
 def test_a_lock_is_waited_for(tmp_path: Path) -> None:

@@ -69,3 +69,18 @@ def test_a_finished_training_is_not_checked_again(workspace: Workspace) -> None:
     workspace.run()
     workspace.suite(SUITE, ("{train: files}", "{train: files, params: {local: false, problem: the base was shut down}}"))
     assert workspace.plan().nothing_to_do
+
+
+def test_the_dev_rows_that_the_best_candidate_is_picked_on_are_counted(workspace: Workspace) -> None:
+    asking = "{doubles.py:Echo: {hosted: true, usd: 0.01}}"
+    workspace.suite(
+        SUITE + "decide: {metric: exact_match}\n", ("doubles.py:Echo/echo", asking), ("{train: files}", "{train: files, seeds: 2}")
+    )
+    before = {arm.label: (arm.to_do, arm.total) for arm in workspace.plan().arms}
+    assert before == {"plain": (10, 10), "loud": (10, 10), "tuned (seed 0)": (14, 14), "tuned (seed 1)": (14, 14)}
+    assert workspace.run().tally.asked == 34  # both seeds came to one model, which nobody knew before
+    assert workspace.plan().nothing_to_do
+    workspace.write("data/dev.jsonl", rows([f"dev {i}" for i in range(6)], str.upper))
+    grown = workspace.plan()
+    assert not grown.nothing_to_do  # other dev rows: another training
+    assert [arm.to_do for arm in grown.arms] == [0, 0, 16, 16]
