@@ -36,6 +36,8 @@ _ABSENT = frozenset({404, 410, 501})
 _NO_CREDIT = "insufficient_quota"
 _LONG = re.compile(r"Error code: |[A-Z]+ https?://")
 """How SDKs begin an error that shows all that came."""
+_LOST = "Connection error."
+"""All that SDKs say of a service that cannot be reached."""
 _PAGE = re.compile(r"(?i)\s*<(!doctype|html|head|body|\?xml)\b")
 _READING_S = {"pending": 1800.0, "processing": 1800.0, "running": 1800.0, "missing": 5.0}
 """States of an uploaded file that pass, and seconds to wait for that at most."""
@@ -152,20 +154,29 @@ def _message(error: Exception) -> str:
     if _LONG.match(said):
         said = _own_words(error) or said
     said = "a web page" if _PAGE.match(said) else said
+    if said == _LOST and (url := getattr(getattr(error, "request", None), "url", None)) is not None:
+        said = f"no connection to {url.host}{'' if url.port is None else f':{url.port}'}"
     return said if status is None or str(status) in said else f"HTTP {status}: {said}"
 
 
 def _own_words(error: Exception) -> str:
     """The sentence in the body that an error holds, or in its response's, or a response that is plain text."""
     body, response = getattr(error, "body", None), getattr(error, "response", None)
-    if body is None and response is not None:
+    if not isinstance(body, dict) and response is not None:  # SDKs keep of {"error": "X", "message": ...} only the X
         try:
             body = response.json()
         except ValueError:
-            body = getattr(response, "text", None)
-    inner = body.get("error", body) if isinstance(body, dict) else body
-    own = inner.get("message") if isinstance(inner, dict) else inner
-    return own if isinstance(own, str) else ""
+            body = body or getattr(response, "text", None)
+    return body if isinstance(body, str) else sentence(body)
+
+
+def sentence(body: object) -> str:
+    """The sentence in an error's body: {"error": {"message"}}, {"message"}, also beside a short "error", {"detail"} or {"error"}."""
+    if not isinstance(body, dict):
+        return ""
+    inner = body["error"] if isinstance(body.get("error"), dict) else body
+    found = (inner.get(name) for name in ("message", "detail", "error"))
+    return next((said for said in found if said and isinstance(said, str)), "")
 
 
 def asked_wait(error: Exception) -> float | None:

@@ -348,7 +348,7 @@ def _contender(store: Store, each: RunArm, outcomes: npt.NDArray[np.int8]) -> Co
     training = store.training(arm.training_id) if arm.training_id is not None else None
     problem = None
     if training is not None and training.state != "succeeded":
-        problem = training.error or f"its training is {training.state}"
+        problem = training.error or each.error or f"its training is {training.state}"
     elif (outcomes == MISSING).all():
         problem = each.error or "it has no outputs yet"
     elif np.isin(outcomes, (MISSING, ERROR)).all():

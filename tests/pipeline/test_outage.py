@@ -55,6 +55,8 @@ def test_the_others_finish_and_the_next_run_asks_for_what_is_missing(
         said = capfd.readouterr()
         assert "gemini: " in said.err
         assert "the account is closed" in said.err
+        assert "the account is closed" in said.out
+        assert "its training is" not in said.out
         answered = Store(root / "results" / "evalh.duckdb").sql(
             "SELECT a.label, count(*) FROM outputs o JOIN arms a USING (arm_id) WHERE o.finish <> 'error' GROUP BY ALL ORDER BY ALL"
         )[1]

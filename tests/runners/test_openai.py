@@ -457,6 +457,29 @@ def test_the_key_is_in_no_message(service: OpenAIEmulator, job: Job) -> None:
     assert KEY not in repr(ours) + repr(vars(ours))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "BadRequest", "message": "line 3 has no assistant turn"},
+        {"error": {"message": "line 3 has no assistant turn"}},
+        {"detail": "line 3 has no assistant turn"},
+        {"error": "line 3 has no assistant turn"},
+    ],
+)
+def test_a_refusal_is_told_by_its_sentence(service: OpenAIEmulator, job: Job, body: object) -> None:
+    service.fail("create_job", Fault(400, body))
+    with pytest.raises(ProviderError, match=r"^the service refused: HTTP 400: line 3 has no assistant turn$"):
+        runner().submit(job)
+
+
+def test_who_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    ours = runner(base_url="http://127.0.0.1:9/v1")
+    monkeypatch.setattr(ours, "_sdk", ours._sdk.with_options(max_retries=0))
+    with pytest.raises(ProviderError, match=r"^no connection to 127\.0\.0\.1:9$"):
+        ours.find(job)
+
+
 def test_serving_goes_where_training_went(service: OpenAIEmulator, job: Job) -> None:
     ours = runner(base_url=service.url, api_key_env="OPENAI_API_KEY")
     status = follow(ours, ours.submit(job))

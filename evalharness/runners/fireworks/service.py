@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from evalharness.buying import LOOKS_S, Calls, NotThere
+from evalharness.buying import LOOKS_S, Calls, NotThere, sentence
 from evalharness.errors import ConfigError, MissingExtra, Problem, ProviderError
 from evalharness.runners import hosted
 from evalharness.runners.fireworks.options import FireworksOptions
@@ -41,7 +41,7 @@ class FireworksCalls(Calls):
 
     def said(self, error: Exception) -> str:
         """The service's own sentence, without the secret, and without what signs an address."""
-        found, status = _sentence(getattr(error, "body", None)), getattr(error, "status_code", None)
+        found, status = sentence(getattr(error, "body", None)), getattr(error, "status_code", None)
         shown = found if status is None or str(status) in found else f"HTTP {status}: {found}"
         return _SIGNATURE.sub("?***", super().said(RuntimeError(shown)) if found else super().said(error))
 
@@ -196,15 +196,6 @@ def is_no_route(error: ProviderError) -> bool:
 
 def _page(sdk: Fireworks, path: str, query: dict[str, object]) -> object:
     return sdk.get(path, cast_to=object, options={"params": query})
-
-
-def _sentence(body: object) -> str:
-    """The sentence in an error's body: {"error": {"message"}}, {"message"}, also beside a short "error", {"detail"} or {"error"}."""
-    if not isinstance(body, dict):
-        return ""
-    inner = body["error"] if isinstance(body.get("error"), dict) else body
-    found = (inner.get(name) for name in ("message", "detail", "error"))
-    return next((said for said in found if said and isinstance(said, str)), "")
 
 
 def _package() -> Any:
