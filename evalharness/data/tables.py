@@ -19,7 +19,7 @@ from evalharness.data.row import Faults, Row
 if TYPE_CHECKING:
     import pyarrow
 
-SAVED, MANY = "state.json", "dataset_dict.json"
+SAVED, MANY, INFO = "state.json", "dataset_dict.json", "dataset_info.json"
 _DAMAGED = "Write it again"
 _Named = Callable[[Any], Any]
 
@@ -53,13 +53,22 @@ def parquet(path: Path, name: str, faults: Faults) -> Iterator[Row]:
 
 def saved_dataset(path: Path, name: str, faults: Faults) -> Iterator[Row]:
     """The rows of all shards in order, numbered through."""
+    yield from _saved(path, name, faults, class_names)
+
+
+def stored_rows(path: Path) -> Iterator[Row]:
+    """The same as they are stored: numbers where class labels have names."""
+    yield from _saved(path, "", Faults(), lambda path: dict)
+
+
+def _saved(path: Path, name: str, faults: Faults, names: Callable[[Path], _Named]) -> Iterator[Row]:
     import pyarrow
     import pyarrow.ipc
 
     number = 0
     try:
-        shards, named = _shards(path), _names(path)
-        for shard in shards:
+        files, named = shards(path), names(path)
+        for shard in files:
             with pyarrow.OSFile(str(shard)) as file, pyarrow.ipc.open_stream(file) as batches:
                 for batch in batches:
                     for k in range(0, batch.num_rows, 1000):
@@ -91,7 +100,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _shards(path: Path) -> list[Path]:
+def shards(path: Path) -> list[Path]:
+    """The Arrow files of a saved data set. Raises ValueError or KeyError for a state.json that is none."""
     state = json.loads((path / SAVED).read_text(encoding="utf-8"))
     names = [each["filename"] for each in state["_data_files"]]
     if strange := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
@@ -99,9 +109,9 @@ def _shards(path: Path) -> list[Path]:
     return [path / name for name in names]
 
 
-def _names(path: Path) -> _Named:
+def class_names(path: Path) -> _Named:
     """What turns the class labels of a row into their names."""
-    info = path / "dataset_info.json"
+    info = path / INFO
     features = json.loads(info.read_text(encoding="utf-8")).get("features") if info.is_file() else None
     return _named(features or {}) or (lambda row: row)
 

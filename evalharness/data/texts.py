@@ -13,9 +13,10 @@ import csv
 import gzip
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from evalharness.data.row import Faults, Row
 
@@ -26,6 +27,8 @@ MOST_JSON = 512 << 20
 DEEPEST = 100
 """Levels of nesting in a row."""
 _UTF8 = "Save the file as UTF-8"
+_ESCAPED = re.compile("[\udc80-\udcff]")
+"""Bytes that are no UTF-8, as `surrogateescape` gives them."""
 _ROW = 'A row looks like {"input": "...", "target": "..."}'
 
 
@@ -34,10 +37,10 @@ def opened(path: Path) -> IO[bytes]:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
-def lines(file: IO[bytes], name: str, faults: Faults, *, go_on: bool = False) -> Iterator[tuple[int, str]]:
-    """(line number, text); a byte order mark is taken off. Lines that are too long are faults.
+def lines(file: IO[bytes], name: str, faults: Faults, bad: Literal["stop", "skip", "keep"] = "stop") -> Iterator[tuple[int, str]]:
+    """(line number, text); a byte order mark is taken off. Lines that are too long are faults, and passed over.
 
-    After a line that is not UTF-8, which is a fault too, `go_on` says whether the next one is read.
+    A line that is not UTF-8 is a fault, after which reading stops or goes on; or it is kept, with lone surrogates for its bytes.
     """
     number = 0
     while line := file.readline(MOST_BYTES + 1):
@@ -46,13 +49,14 @@ def lines(file: IO[bytes], name: str, faults: Faults, *, go_on: bool = False) ->
             size = len(line) + _skipped(file, line)
             faults.add(name, number, f"the line has more than {MOST_BYTES >> 20} MB ({size / (1 << 20):,.0f})", "Cut it, or take it out")
             continue
+        utf16 = number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff")
         try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            errors = "surrogateescape" if bad == "keep" and not utf16 else "strict"
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
         except UnicodeDecodeError as error:
-            utf16 = number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff")
             guess = " (it looks like UTF-16)" if utf16 else ""
             faults.add(name, number, f"byte {error.start + 1} of the line is not UTF-8{guess}", _UTF8)
-            if utf16 or not go_on:
+            if utf16 or bad == "stop":
                 return
 
 
@@ -126,7 +130,7 @@ def _row(value: Any, name: str, line: int, faults: Faults) -> Iterator[Row]:
 def jsonl(path: Path, name: str, faults: Faults) -> Iterator[Row]:
     """A JSON object a line; empty lines are passed over."""
     with opened(path) as file:
-        for number, text in lines(file, name, faults, go_on=True):
+        for number, text in lines(file, name, faults, "skip"):
             if text.strip():
                 for value in _parse(text, name, number, faults):
                     yield from _row(value, name, number, faults)
@@ -152,29 +156,76 @@ def as_json(path: Path, name: str, faults: Faults) -> Iterator[Row]:
             yield from _row(value, name, number, faults)
 
 
-def as_csv(path: Path, name: str, faults: Faults, delimiter: str = ",") -> Iterator[Row]:
-    """Cells under a header line; a row may go over several lines if its cells are quoted."""
-    csv.field_size_limit(MOST_BYTES)  # the default refuses texts above 128 KiB
-    with opened(path) as file:
-        reader = csv.reader((text for _, text in lines(file, name, faults)), delimiter=delimiter, strict=True)
-        begin = 1
-        try:
-            header = next(reader, [])
-            if problem := _bad_header(header):
-                if not faults:
-                    faults.add(name, 1, *problem)
-                return
-            begin = reader.line_num + 1
-            for cells in reader:
-                yield from _cells(cells, header, name, begin, faults)
-                begin = reader.line_num + 1
-        except csv.Error as error:
-            faults.add(name, begin, f"is not CSV: {error}", "A quote inside a quoted cell is written twice")
+def as_csv(path: Path, name: str, faults: Faults) -> Iterator[Row]:
+    """Cells under a header line; a row may go over several lines if its cells are quoted.
+
+    A header without a comma says by its first semicolon or tab that the cells are separated by those.
+    """
+    return _separated(path, name, faults, separator(path))
 
 
 def tsv(path: Path, name: str, faults: Faults) -> Iterator[Row]:
     """CSV with tabs."""
-    return as_csv(path, name, faults, delimiter="\t")
+    return _separated(path, name, faults, "\t")
+
+
+def separator(path: Path) -> str:
+    """What stands between the cells of a CSV or TSV file."""
+    if path.name.removesuffix(".gz").lower().endswith(".tsv"):
+        return "\t"
+    with opened(path) as file:
+        header = file.readline(MOST_BYTES)
+    return "," if b"," in header else next((each for each in ";\t" if each.encode() in header), ",")
+
+
+def _separated(path: Path, name: str, faults: Faults, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(MOST_BYTES)  # the default refuses texts above 128 KiB
+    with opened(path) as file:
+        records = _records(_Fed(lines(file, name, faults, "keep")), delimiter, name, faults)
+        _, header = next(records, (1, []))
+        problem = None if header is None else _bad_header(header)
+        if problem and not faults:
+            faults.add(name, 1, *problem)
+        if header is None or problem:
+            return
+        for line, cells in records:
+            yield from _cells(cells or [], header, name, line, faults)
+
+
+def _records(fed: _Fed, delimiter: str, name: str, faults: Faults) -> Iterator[tuple[int, list[str] | None]]:
+    """(first line, cells) of each record; None in place of cells, and a fault, where they cannot be told: the next line begins anew."""
+    reader = csv.reader(fed, delimiter=delimiter, strict=True)
+    while True:
+        fed.first = fed.bad = 0
+        cells: list[str] | None = None
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            until = f" (read up to line {fed.last:,})" if fed.last > fed.first else ""
+            faults.add(name, fed.first, f"is not CSV: {error}{until}", "A quote inside a quoted cell is written twice")
+            if "field limit" in str(error):  # a quote that nothing closes: what follows are pieces of texts
+                return
+        if cells is not None and fed.bad:
+            faults.add(name, fed.first, f"byte {fed.bad} of the line is not UTF-8", _UTF8)
+        yield fed.first, None if fed.bad else cells
+
+
+class _Fed:
+    """Lines as the csv module reads them: the number of a row's first line and of the last one read, and the first bad byte."""
+
+    def __init__(self, source: Iterator[tuple[int, str]]) -> None:
+        self._source = source
+        self.first = self.last = self.bad = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number, text in self._source:
+            self.last = number
+            self.first = self.first or self.last
+            if not self.bad and not text.isascii() and (escaped := _ESCAPED.search(text)):
+                self.bad = len(text[: escaped.start()].encode()) + 1
+            yield text
 
 
 def _bad_header(header: list[str]) -> tuple[str, str] | None:

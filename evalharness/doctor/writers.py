@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import IO, Any, Protocol
 
 from evalharness.data.paths import format_of
+from evalharness.data.tables import INFO, SAVED, class_names, shards, stored_rows
+from evalharness.data.texts import separator
 
 _BATCH = 1000
 _PIECE = 1 << 20
@@ -37,13 +39,13 @@ class Writer(AbstractContextManager["Writer"], Protocol):
 
 
 def writer_of(path: Path, copy: Path) -> Writer:
-    """The writer for the original's format; a format of many files becomes JSON Lines."""
+    """The writer for the original's format."""
     ending = format_of(path)
     if ending in (".jsonl", ".ndjson", ".csv", ".tsv"):
         return Raw(path, copy)
     if ending == ".parquet":
         return Parquet(path, copy)
-    return Json(copy, lines=ending != ".json")
+    return Saved(path, copy) if path.is_dir() else Json(copy)
 
 
 def _opened(path: Path, mode: str) -> IO[bytes]:
@@ -71,7 +73,7 @@ class Raw(_Closing):
     def __init__(self, path: Path, copy: Path) -> None:
         super().__init__()
         self.paths: tuple[Path, ...] = (copy,)
-        self._ending = format_of(path)
+        self._path, self._ending, self._end = path, format_of(path), "\n"
         self._source, self._target = self.stack.enter_context(_opened(path, "rb")), self.stack.enter_context(_opened(copy, "wb"))
         self._open = False  # the last line written has no end yet
         self._line, self._copying = 0, True  # what stands before the first row, such as a header, is kept
@@ -99,6 +101,7 @@ class Raw(_Closing):
                     self._open = False
                     return
                 self._line += piece.endswith(b"\n")
+                self._end = "\r\n" if piece.endswith(b"\r\n") else "\n"
                 if self._copying:
                     self._target.write(piece)
                     self._open = not piece.endswith(b"\n")
@@ -107,33 +110,31 @@ class Raw(_Closing):
 
     def _written(self, values: Mapping[str, Any]) -> bytes:
         if self._ending in (".jsonl", ".ndjson"):
-            return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+            return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass") + self._end.encode()
         text = io.StringIO()
-        csv.writer(text, delimiter="\t" if self._ending == ".tsv" else ",", lineterminator="\n").writerow(values.values())
+        csv.writer(text, delimiter=separator(self._path), lineterminator=self._end).writerow(values.values())
         return text.getvalue().encode("utf-8", "surrogatepass")
 
 
 class Json(_Closing):
-    """A JSON list with a row a line, or JSON Lines."""
+    """A JSON list with a row a line."""
 
-    def __init__(self, copy: Path, *, lines: bool) -> None:
+    def __init__(self, copy: Path) -> None:
         super().__init__()
-        self.paths: tuple[Path, ...] = (copy.with_suffix(".jsonl") if lines else copy,)
-        self._lines, self._count = lines, 0
-        self._target = self.stack.enter_context(_opened(self.paths[0], "wb"))
+        self.paths: tuple[Path, ...] = (copy,)
+        self._count = 0
+        self._target = self.stack.enter_context(_opened(copy, "wb"))
 
     def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
-        begin = b"" if self._lines else b",\n" if self._count else b"[\n"
+        begin = b",\n" if self._count else b"[\n"
         self._target.write(begin + json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
-        self._target.write(b"\n" if self._lines else b"")
         self._count += 1
 
     def drop(self, line: int) -> None:
         """Nothing is written."""
 
     def finish(self) -> None:
-        if not self._lines:
-            self._target.write(b"\n]\n" if self._count else b"[]\n")
+        self._target.write(b"\n]\n" if self._count else b"[]\n")
 
 
 class Parquet(_Closing):
@@ -145,27 +146,100 @@ class Parquet(_Closing):
 
         super().__init__()
         self.paths: tuple[Path, ...] = (copy,)
-        self._rows: list[Mapping[str, Any]] = []
         try:
-            self._schema = pyarrow.parquet.read_schema(path)
+            schema = pyarrow.parquet.read_schema(path)
         except (pyarrow.ArrowException, OSError):
-            self._schema = pyarrow.schema([])  # no Parquet file: a fault when it was read, and no rows follow
-        self._target = self.stack.enter_context(pyarrow.parquet.ParquetWriter(copy, self._schema))
+            schema = pyarrow.schema([])  # no Parquet file: a fault when it was read, and no rows follow
+        self._rows = _Batches(schema, self.stack.enter_context(pyarrow.parquet.ParquetWriter(copy, schema)))
 
     def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
-        self._rows.append(values)
-        if len(self._rows) >= _BATCH:
-            self.finish()
+        self._rows.add(values)
 
     def drop(self, line: int) -> None:
         """Nothing is written."""
 
     def finish(self) -> None:
+        self._rows.write()
+
+
+class Saved(_Closing):
+    """A saved data set of one shard, with the original's schema; class labels stay numbers."""
+
+    def __init__(self, path: Path, copy: Path) -> None:
+        import pyarrow.ipc
+
+        super().__init__()
+        copy.mkdir(parents=True, exist_ok=True)
+        shard = copy / "data-00000-of-00001.arrow"
+        state = json.loads((path / SAVED).read_text(encoding="utf-8"))
+        if (path / INFO).is_file():
+            (copy / INFO).write_bytes((path / INFO).read_bytes())
+        (copy / SAVED).write_text(json.dumps({**state, "_data_files": [{"filename": shard.name}]}, indent=2), encoding="utf-8")
+        self.paths: tuple[Path, ...] = (shard,)
+        self._named, self._stored = class_names(path), stored_rows(path)
+        with pyarrow.OSFile(str(shards(path)[0])) as first, pyarrow.ipc.open_stream(first) as stream:
+            schema = stream.schema
+        self._rows = _Batches(schema, self.stack.enter_context(pyarrow.ipc.new_stream(str(shard), schema)))
+
+    def keep(self, line: int, values: Mapping[str, Any], *, changed: bool) -> None:
+        stored = next(row.values for row in self._stored if row.line == line)
+        self._rows.add(_restored(values, self._named(stored), stored) if changed else stored)
+
+    def drop(self, line: int) -> None:
+        """Nothing is written."""
+
+    def finish(self) -> None:
+        self._rows.write()
+
+
+def _restored(value: Any, named: Any, stored: Any) -> Any:
+    """The value with what did not change as it was stored."""
+    if value == named:
+        return stored
+    if isinstance(value, Mapping):
+        return {key: _restored(each, named[key], stored[key]) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_restored(each, one, kept) for each, one, kept in zip(value, named, stored, strict=True)]
+    return value
+
+
+class _Batches:
+    """Rows on their way into a table, a thousand at a time."""
+
+    def __init__(self, schema: Any, target: Any) -> None:
+        self._schema, self._target = schema, target
+        self._rows: list[Mapping[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= _BATCH:
+            self.write()
+
+    def write(self) -> None:
+        """Writes what there is; a column of numbers cannot hold a placeholder and gets nothing in its place."""
         import pyarrow
 
-        if self._rows:
-            self._target.write_table(pyarrow.Table.from_pylist([dict(row) for row in self._rows], schema=self._schema))
-            self._rows = []
+        if not self._rows:
+            return
+        try:
+            table = pyarrow.Table.from_pylist([dict(row) for row in self._rows], schema=self._schema)
+        except (pyarrow.ArrowException, TypeError):
+            columns = [[self._fitting(row.get(field.name), field) for row in self._rows] for field in self._schema]
+            table = pyarrow.Table.from_arrays(
+                [pyarrow.array(each, field.type) for each, field in zip(columns, self._schema, strict=True)], schema=self._schema
+            )
+        self._target.write_table(table)
+        self._rows = []
+
+    @staticmethod
+    def _fitting(value: Any, field: Any) -> Any:
+        import pyarrow
+
+        try:
+            pyarrow.array([value], field.type)
+        except (pyarrow.ArrowException, TypeError):
+            return None
+        return value
 
 
 class Lines(_Closing):

@@ -69,6 +69,13 @@ def test_a_csv_row_is_named_by_its_first_line(tmp_path: Path) -> None:
     assert [row.line for row in read(tmp_path / "a.csv")[0]] == [2, 5]
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_header_without_commas_says_what_separates_cells(separator: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(f'a{separator}b\r\n"x, y"{separator}2\r\n'.encode("utf-8-sig"))
+    rows, _ = read(tmp_path / "a.csv")
+    assert [(row.values, row.line) for row in rows] == [({"a": "x, y", "b": "2"}, 2)]
+
+
 def test_bad_json_lines_are_named_and_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n{"a": \n[1]\n{"a": NaN}\n{"a": 2}\n"x"\n')

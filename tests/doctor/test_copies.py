@@ -8,15 +8,20 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from evalharness.data.files import Faults
+from evalharness.data.tables import saved_dataset
 from evalharness.doctor.copies import LOG, changes, fixed, redacted
 from evalharness.doctor.examine import examine
 from evalharness.doctor.format import Format
 from evalharness.doctor.inputs import Inputs
 from evalharness.errors import ConfigError
 from evalharness.reading import LoadedSuite
+from tests.data.test_tables import save
 from tests.doctor.workspace import pairs, suite
 
 TEST = pairs(("held out", "x"), ("another", "y"))
+SAID = pairs(("one", "a"), ("one", "a"), ("cafÃ©", "b"))
+FEATURES = {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}
 
 
 def fix(loaded: LoadedSuite, out: Path) -> list[tuple[str, int, str, list[str]]]:
@@ -53,6 +58,22 @@ def test_csv_keeps_its_header_quotes_and_lines_inside_cells(tmp_path: Path) -> N
     log = fix(loaded, tmp_path / "out")
     assert (tmp_path / "out" / "train.csv").read_text() == 'input,target\n"two\nlines",a\n"café, ""bar""",b\nlast,c\n'
     assert [(line, action) for _, line, action, _ in log] == [(4, "removed"), (6, "removed"), (7, "changed")]
+
+
+def test_csv_with_semicolons_keeps_them_and_its_line_ends(tmp_path: Path) -> None:
+    train = b"input;target\r\none;a\r\nb\xe9;c\r\n" + "cafÃ©; x".join('""').encode() + b";b\r\nlast;c\r\n"
+    loaded = suite(tmp_path, {"train.csv": "", "test.jsonl": TEST})
+    (tmp_path / "train.csv").write_bytes(train)
+    assert [each[1:3] for each in fix(loaded, tmp_path / "out")] == [(3, "removed"), (4, "changed")]
+    assert (tmp_path / "out" / "train.csv").read_bytes().decode() == 'input;target\r\none;a\r\n"café; x";b\r\nlast;c\r\n'
+
+
+def test_a_column_of_numbers_holds_no_placeholder(tmp_path: Path) -> None:
+    train = [{**row, "card": card} for row, card in zip(pairs(("a", "b"), ("c", "d")), (4111111111111111, 7), strict=True)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(train), tmp_path / "train.parquet")
+    loaded = suite(tmp_path, {"test.jsonl": TEST}, data="train: train.parquet")
+    assert redacted(loaded, tmp_path / "out").changed == 1
+    assert pyarrow.parquet.read_table(tmp_path / "out" / "train.parquet").to_pylist() == [{**train[0], "card": None}, train[1]]
 
 
 def test_every_format_comes_back_in_its_own(tmp_path: Path) -> None:
@@ -150,14 +171,17 @@ def test_a_line_of_many_pieces_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 
 def test_talks_and_saved_data_sets(tmp_path: Path) -> None:
     talk = {"conversations": [{"from": "human", "value": "Write to ada@mail.com"}, {"from": "gpt", "value": "done"}]}
-    (tmp_path / "saved").mkdir()
-    table = pyarrow.Table.from_pylist(pairs(("one", "a"), ("one", "a"), ("two", "b")))
-    with pyarrow.OSFile(str(tmp_path / "saved" / "data.arrow"), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as stream:
-        stream.write_table(table)
-    (tmp_path / "saved" / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    save(
+        tmp_path / "saved", [{**row, "label": k % 2, "card": 4111111111111111 * (k == 1)} for k, row in enumerate(SAID)], features=FEATURES
+    )
     loaded = suite(tmp_path, {"test.jsonl": [talk]}, data="train: saved")
-    assert redacted(loaded, tmp_path / "masked").changed == 1
+    assert redacted(loaded, tmp_path / "masked").changed == 2
     turns = json.loads((tmp_path / "masked" / "test.jsonl").read_text())["conversations"]
     assert [turn["value"] for turn in turns] == ["Write to <EMAIL>", "done"]
-    assert [line for _, line, _, _ in fix(loaded, tmp_path / "out")] == [2]
-    assert [json.loads(line) for line in (tmp_path / "out" / "saved.jsonl").read_text().splitlines()] == pairs(("one", "a"), ("two", "b"))
+    assert [line for _, line, _, _ in fix(loaded, tmp_path / "out")] == [2, 3]
+    faults = Faults()
+    kept = [row.values for row in saved_dataset(tmp_path / "out" / "saved", "", faults)]
+    assert [(row["input"], row["label"]) for row in kept] == [("one", "no"), ("café", "no")]
+    masked = [row.values for row in saved_dataset(tmp_path / "masked" / "saved", "", faults)]
+    assert [(row["label"], row["card"]) for row in masked] == [("no", 0), ("yes", None), ("no", 0)]
+    assert not faults
