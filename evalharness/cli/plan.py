@@ -72,7 +72,8 @@ def lines(plan: Plan, seen: Outlook | None = None, findings: Sequence[Finding] =
         said.append("  note: trained candidates are asked the dev rows, too: the best one is picked on them")
     said += [f"  check  {text}" for text in [told(findings)] if text]
     said += [f"  train  {_training(training)}" for training in plan.trainings]
-    said += [f"  ask    {_arm(arm)}" for arm in plan.arms]
+    by_the_hour = {training.label for training in plan.trainings if training.usd_per_hour != 0.0}
+    said += [f"  ask    {_arm(arm, arm.label in by_the_hour)}" for arm in plan.arms]
     said += [f"  judge  {line}" for each in plan.judging for line in _judging(each)]
     for name, visible in plan.visible.items():
         if visible is not None:
@@ -126,9 +127,9 @@ def _judging(each: JudgePlan) -> list[str]:
     return [f"{each.metric}: {each.questions:,} questions, at most {each.calls:,} calls, {_dollars(each.usd)}", *each.warnings]
 
 
-def _arm(arm: ArmPlan) -> str:
+def _arm(arm: ArmPlan, by_the_hour: bool) -> str:
     if arm.missing == 0:
         return f"{arm.label}: all {arm.total:,} answers stored"
     tokens = f", about {arm.characters // 4:,} prompt tokens" if arm.characters else ""
-    cost = "costs nothing" if arm.local else _dollars(arm.usd)
+    cost = "paid by the hour" if by_the_hour else "costs nothing" if arm.local or arm.usd == 0.0 else _dollars(arm.usd)
     return f"{arm.label}: {arm.to_do:,} of {arm.total:,} answers missing{tokens}, {cost}"

@@ -112,4 +112,4 @@ _DUST = 1e-9
 
 
 def _usd(value: float) -> str:
-    return f"{value:,.2f}" if value >= 0.01 or value == 0 else f"{value:.2g}"
+    return f"{value:,.2f}" if value >= 0.01 or value < _DUST else f"{value:.2g}"

@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import overload
 
@@ -140,7 +140,8 @@ async def generate(model: Model, asks: Sequence[Ask], desk: Desk, emit: Emit) ->
         _bind(model, asks)
         rounds = _Rounds(model, desk.budget, by_the_hour=all(ask.by_the_hour for ask in asks))
         requests = Requests([(ask, key, sample, repeat) for key, (ask, sample, repeat) in waiting.items()])
-        taken = _Taken(desk, tally)
+        each = {ask.arm.arm_id for ask in asks if not ask.by_the_hour}
+        taken = _Taken(desk, tally, await asyncio.to_thread(desk.store.wasted_answers, list(each)))
         try:
             async with aclosing(rounds.replies(requests)) as replies:
                 async for reply in replies:
@@ -221,13 +222,18 @@ def _bind(model: Model, asks: Sequence[Ask]) -> None:
 
 
 class _Taken:
-    """Replies as they come: each is stored at once, and scored with those beside it."""
+    """Replies as they come: each is stored at once, and scored with those beside it.
 
-    def __init__(self, desk: Desk, tally: Tally) -> None:
-        self._desk, self._tally = desk, tally
+    `wasted`: output id -> what failures of before have cost. The new row takes their place, and their cost with it.
+    """
+
+    def __init__(self, desk: Desk, tally: Tally, wasted: Mapping[str, float]) -> None:
+        self._desk, self._tally, self._wasted = desk, tally, wasted
         self._waiting: list[tuple[Sample, Output]] = []
 
     def take(self, reply: Reply, ask: Ask, sample: Sample, repeat: int) -> None:
+        if (before := self._wasted.get(reply.output_id)) and (reply.cost_usd is not None or reply.error is not None):
+            reply = replace(reply, cost_usd=before + (reply.cost_usd or 0.0))
         output = Output(reply.output_id, ask.arm.arm_id, ask.dataset.id, sample.id, repeat, reply, self._desk.run_id)
         self._desk.writer.put(output)
         self._waiting.append((sample, output))

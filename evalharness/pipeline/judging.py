@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -143,10 +143,12 @@ class _Session:
     def __init__(self, name: str, metric: AskingMetric, desk: Desk, emit: Emit, done: Judged) -> None:
         self._name, self._metric, self._desk, self._emit, self._done = name, metric, desk, emit, done
         self._spent = 0.0
+        self._wasted: Mapping[str, float] = {}
 
     async def hold(self, asks: Sequence[Ask], *, rehearse: bool) -> None:
         """Find what is open, and ask until it is closed."""
         found = await asyncio.to_thread(lambda: {case.key: case for case in cases(self._metric, asks, self._desk.store)})
+        self._wasted = await asyncio.to_thread(self._desk.store.wasted_scores, metric_id(self._metric), [ask.arm.arm_id for ask in asks])
         for case in found.values():
             if not case.answered:
                 self._put(case.failed(self._metric))
@@ -167,6 +169,8 @@ class _Session:
             self._emit(Event("score", self._name, kind="note", text=text))
 
     def _put(self, score: Score) -> None:
+        if before := self._wasted.get(score.score_id):  # the new row takes the failed one's place, and its cost with it
+            score = replace(score, cost_usd=before + (score.cost_usd or 0.0))
         self._desk.writer.put(score)
         self._done.scored += 1
 

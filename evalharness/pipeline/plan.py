@@ -159,7 +159,8 @@ def _arm_plan(entry: Entry, loaded: LoadedSuite, sets: Sequence[Dataset], store:
     asks = _asks(entry, entry.arm(trained), loaded, sets)
     requests = Requests([row for ask in asks for row in missing(ask, store)])
     total = sum(map(len, sets)) * loaded.suite.repeats
-    return ArmPlan(entry.label, entry.role, total, len(requests), _characters(requests), entry.local, _usd(entry, requests))
+    usd = _usd(entry, requests) if entry.training is None else _tuned_usd(entry, entry.training, loaded, requests)
+    return ArmPlan(entry.label, entry.role, total, len(requests), _characters(requests), entry.local, usd)
 
 
 def _asks(entry: Entry, arm: Arm, loaded: LoadedSuite, sets: Sequence[Dataset]) -> list[Ask]:
@@ -171,22 +172,24 @@ def _characters(requests: Sequence[Request]) -> int:
 
 
 def _untrained(entry: Entry, training: Training, loaded: LoadedSuite, sets: Sequence[Dataset]) -> ArmPlan:
-    """All is still to be asked: at the price of the base's tuned models, where the runner knows their name."""
-    base, runner = training.job.base, training.runner
+    """All is still to be asked."""
     asks = _asks(entry, entry.absent(), loaded, sets)
     requests = Requests([(ask, key, sample, repeat) for ask in asks for key, sample, repeat in ask.places()])
+    usd = _tuned_usd(entry, training, loaded, requests)
+    return ArmPlan(entry.label, entry.role, len(requests), None, _characters(requests), entry.local, usd)
 
-    def usd() -> float | None:
-        if entry.local or runner.hourly(TrainedModel(base, None, {})) != 0.0:
-            return 0.0  # or by the hour, which the training's line has
-        name = getattr(runner, "priced_as", lambda base: None)(base)
-        if name is None or name.startswith("local/"):
-            return None if name is None else 0.0
-        options = getattr(runner, "options", None)
-        endpoint = Endpoint(name, options={"prices": dict(prices)} if (prices := getattr(options, "prices", {})) else {})
-        return _usd(replace(entry, model=endpoint_model(endpoint, loaded.root)[1], training=None), requests)
 
-    return ArmPlan(entry.label, entry.role, len(requests), None, _characters(requests), entry.local, usd())
+def _tuned_usd(entry: Entry, training: Training, loaded: LoadedSuite, requests: Sequence[Request]) -> float | None:
+    """What a tuned model's answers will cost: the price of the base's tuned models, where the runner knows their name."""
+    base, runner = training.job.base, training.runner
+    if entry.local or not requests or runner.hourly(TrainedModel(base, None, {})) != 0.0:
+        return 0.0  # or by the hour, which the training's line has
+    name = getattr(runner, "priced_as", lambda base: None)(base)
+    if name is None or name.startswith("local/"):
+        return None if name is None else 0.0
+    options = getattr(runner, "options", None)
+    endpoint = Endpoint(name, options={"prices": dict(prices)} if (prices := getattr(options, "prices", {})) else {})
+    return _usd(replace(entry, model=endpoint_model(endpoint, loaded.root)[1], training=None), requests)
 
 
 def _usd(entry: Entry, requests: Sequence[Request]) -> float | None:

@@ -43,6 +43,20 @@ class Spendings(Database):
             ]
         return Spending(answers or 0.0, scores or 0.0, jobs or 0.0, unknown)
 
+    def wasted_answers(self, arm_ids: Sequence[str]) -> dict[str, float]:
+        """output id -> dollars that a stored failure of these arms has cost: asking again comes on top."""
+        return self._wasted("SELECT output_id, cost_usd FROM outputs WHERE finish = 'error' AND cost_usd > 0 AND ", arm_ids)
+
+    def wasted_scores(self, metric_id: str, arm_ids: Sequence[str]) -> dict[str, float]:
+        """score id -> dollars that a metric's failed question about these arms has cost."""
+        sql = "SELECT score_id, cost_usd FROM scores WHERE error IS NOT NULL AND cost_usd > 0 AND metric_id = ? AND "
+        return self._wasted(sql, arm_ids, metric_id)
+
+    def _wasted(self, sql: str, arm_ids: Sequence[str], *values: str) -> dict[str, float]:
+        with self.reading() as con:
+            found = con.execute(sql + among(find_blocks(con, arm_ids)), list(values)).fetchall()
+        return {key: float(usd) for key, usd in found}
+
     def share(self, arm_ids: Sequence[str], run_id: str, usd: float) -> float | None:
         """Share what an hourly machine cost among this run's answers of these arms, equally.
 

@@ -157,9 +157,12 @@ def test_errors_are_outcomes_with_their_text_and_are_tried_again(court: Court) -
     assert court.values("tuned") == [1.0] * N
     assert any("12 of 24 questions failed; they count as missing" in text for text in court.said("note"))
     assert court.plan().judging[0].questions == N
+    spent = court.store.spending("toy").usd
+    assert spent == pytest.approx(3 * N * 120e-6)
     court.script.faults = Faults()
     court.run()
     assert (court.asked(), court.values("base")) == (N, [0.0] * N)
+    assert court.store.spending("toy").usd == pytest.approx(spent + N * 120e-6)  # what the failures have cost is not forgotten
 
 
 def test_an_answer_that_failed_is_the_worst_without_a_call(court: Court) -> None:

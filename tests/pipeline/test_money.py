@@ -146,6 +146,24 @@ def test_answers_stop_before_the_cap_and_what_was_done_is_kept(workspace: Worksp
     assert (second.failures, second.tally.asked) == ({}, 6)
 
 
+def test_what_failures_have_cost_is_not_forgotten_when_they_are_tried_again(workspace: Workspace) -> None:
+    workspace.write(
+        "doubles.py", (workspace.root / "doubles.py").read_text().replace('error="no luck")', 'error="no luck", cost_usd=0.001)')
+    )
+    failing = '{doubles.py:Echo: {hosted: true, fail: ["test 1", "test 2"]}}'
+    workspace.suite(
+        SUITE.replace("doubles.py:Echo/echo", failing).replace("candidates:\n  tuned: {train: files}\n", "") + "budget: {usd: 1}\n"
+    )
+    costs = []
+    for _ in range(3):
+        workspace.run()
+        costs.append(workspace.store.spending("toy").usd)
+    assert costs == pytest.approx([0.02, 0.022, 0.024])
+    workspace.write("mended", "")
+    assert workspace.run().tally.asked == 2
+    assert workspace.store.spending("toy").usd == pytest.approx(0.026)
+
+
 def test_unknown_prices_and_a_cap_do_not_go_together(workspace: Workspace) -> None:
     workspace.suite(SUITE.replace("doubles.py:Echo/echo", "{doubles.py:Echo: {hosted: true, usd: null}}") + "budget: {usd: 5}\n")
     result = workspace.run()

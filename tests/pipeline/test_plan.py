@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from evalharness.cli.plan import lines
 from evalharness.pipeline.outlook import outlook
 from evalharness.stats.looks import obrien_fleming
 from evalharness.stats.plan import Rule, chance_to_pass, items_needed
@@ -84,3 +85,14 @@ def test_the_dev_rows_that_the_best_candidate_is_picked_on_are_counted(workspace
     grown = workspace.plan()
     assert not grown.nothing_to_do  # other dev rows: another training
     assert [arm.to_do for arm in grown.arms] == [0, 0, 16, 16]
+
+
+def test_what_is_trained_and_paid_for_by_the_hour_has_a_price_while_its_answers_are_missing(workspace: Workspace) -> None:
+    workspace.suite(SUITE, HOSTED)
+    workspace.run()
+    workspace.write("data/test.jsonl", rows([f"more {i}" for i in range(10)], str.upper))
+    plan = workspace.plan()
+    assert [(arm.to_do, arm.usd) for arm in plan.arms] == [(10, 0.0), (10, 0.0), (10, 0.0)]
+    assert plan.usd == 2.0
+    (said,) = (line for line in lines(plan) if "ask    tuned" in line)
+    assert said.endswith("about 15 prompt tokens, paid by the hour")
