@@ -50,6 +50,9 @@ def read_prompt(value: str, root: Path) -> Prompt:
     if not prompt.text.strip():
         raise ConfigError([Problem(prompt.source, "", "the prompt is empty", "Write prompt: null for none")])
     variables(prompt)
+    if any(meta.find_referenced_templates(_environment().parse(prompt.text))):
+        found = "the template includes or extends another one"
+        raise ConfigError([Problem(prompt.source, "", found, "A prompt is one file: copy what it needs into it")])
     return prompt
 
 

@@ -178,3 +178,8 @@ def test_a_training_row_is_never_its_own_example() -> None:
         ["q1", "a1", "q0", "a0"],
         ["q0", "a0", "q1", "a1", "q2", "a2"],
     ]
+
+
+def test_a_prompt_is_one_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the template includes or extends another one"):
+        read_prompt("{% include 'examples.md' %}{{ input }}", tmp_path)

@@ -8,6 +8,7 @@ Two inputs are the same if they are equal after NFKC, case folding, and collapsi
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ def normal(text: str) -> str:
     """The text as the leak rule compares it. A text of nothing but punctuation stands for itself."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.translate(_PLAIN).split()) or folded.strip()
+
+
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Scripts that put no space between words: each character counts as one."""
+_UNSPACED = re.compile(f"([{UNSPACED}])")
+
+
+def words(plain: str) -> list[str]:
+    """The words of a normalised text."""
+    return (plain if plain.isascii() else _UNSPACED.sub(r" \1 ", plain)).split()
 
 
 def input_key(sample: Sample) -> str:

@@ -26,7 +26,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import normal
+from evalharness.data.leaks import normal, words
 
 Longs = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -113,12 +113,11 @@ class _Kept:
                 if plain:
                     yield earlier, place, 1.0
                 continue
-            words = plain.split()
-            if not words:
+            if not (said := words(plain)):
                 continue
-            batch.extend(map(numbers.__getitem__, words))
+            batch.extend(map(numbers.__getitem__, said))
             self._places.append(place)
-            self._lengths.append(len(words))
+            self._lengths.append(len(said))
             self._digests.append(digest)
             if len(batch) > _BATCH:
                 self._store(batch)

@@ -16,17 +16,17 @@ from array import array
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from evalharness.data.leaks import UNSPACED
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Words = npt.NDArray[np.uint32]
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Scripts that put no space between words: each character counts as one."""
-_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_HAS_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(r"\w+")
-_WORD_OR_SIGN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_WORD_OR_SIGN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _CACHED = 200_000
 
 

@@ -19,7 +19,7 @@ from evalharness.doctor.secrets import excerpt
 class Draft:
     """A finding before its rows are read. `pairs` are (row, the row it clashes with or None), worst first.
 
-    `about` are all rows that it speaks of: the first ones of the pairs, unless given.
+    `about` are all rows that it speaks of: the first ones of the pairs, unless given. `clashes` are all that those clash with, likewise.
 
     `shown` beside the question: its answer and the other row's, or both questions. `remove` are the rows that may be taken out.
     """
@@ -32,6 +32,7 @@ class Draft:
     pairs: Sequence[tuple[int, int | None]] = ()
     remove: Sequence[int] = ()
     about: Sequence[int] | None = None
+    clashes: Sequence[int] | None = None
     shown: Literal["question", "answers", "both"] = "question"
     allowed: str | None = None
     figures: Mapping[str, float | int | str] = field(default_factory=dict)
@@ -45,7 +46,8 @@ def placed(drafts: Iterable[Draft], case: Case) -> Iterator[Finding]:
     for draft in made:
         worst = tuple(_place(rows[a], rows.get(-1 if b is None else b), draft) for a, b in draft.pairs[:MOST_PLACES] if a in rows)
         about = tuple(sorted({number for number, _ in draft.pairs}) if draft.about is None else draft.about)
-        clashes = tuple(sorted({other for _, other in draft.pairs if other is not None}))
+        met = (other for _, other in draft.pairs if other is not None) if draft.clashes is None else draft.clashes
+        clashes = tuple(sorted(set(met)))
         yield Finding(
             draft.rule, draft.severity, draft.count, draft.found, draft.fix, worst, tuple(draft.remove), draft.allowed, draft.figures,
             about, clashes,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import normal
+from evalharness.data.leaks import normal, words
 from evalharness.doctor.findings import SeenRow, Side
 from evalharness.records import Sample
 
@@ -21,6 +21,7 @@ SIDES: tuple[Side, ...] = ("train", "dev", "test", "logs")
 HEAD = 4
 """Words by which inputs are looked up in a prompt's text; shorter inputs stand in too many texts by chance."""
 _LABELS = 0.1
+_SIGNS = str.maketrans(dict.fromkeys("<>=|~^`→⇒➔➜▶", " "))
 Marks = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.intp]
 
@@ -30,10 +31,15 @@ def mark(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
+def bare(plain: str) -> list[str]:
+    """The words of a normalised text, as prompts are searched: signs that set off texts (<q>, |, =>) count as space."""
+    return words(plain.translate(_SIGNS))
+
+
 def head(key: str) -> int:
     """The mark of the first four words of a normalised text; 0 if it has fewer."""
-    words = key.split(maxsplit=HEAD)[:HEAD]
-    return mark(" ".join(words)) if len(words) == HEAD else 0
+    first = bare(key)[:HEAD]
+    return mark(" ".join(first)) if len(first) == HEAD else 0
 
 
 def exact_key(sample: Sample) -> str:

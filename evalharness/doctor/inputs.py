@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from tempfile import SpooledTemporaryFile
 
 from evalharness.data.leaks import input_key
@@ -16,7 +16,7 @@ from evalharness.doctor.drafts import placed
 from evalharness.doctor.findings import BrokenRow, Case, Finding, SeenRow
 from evalharness.doctor.index import Index
 from evalharness.doctor.near import NEAR, Near
-from evalharness.reading import LoadedSuite
+from evalharness.prompts import Prompt
 
 _IN_MEMORY = 1 << 22
 
@@ -29,12 +29,15 @@ class Inputs:
 
     def __init__(self) -> None:
         self._index = Index()
+        self._systems, self._turns = prompted.Systems(), leaks.Turns()
         self._texts: SpooledTemporaryFile[bytes] | None = None
 
     def see(self, row: SeenRow) -> None:
         if row.side != "logs":
             key = input_key(row.sample)
+            self._turns.see(row, len(self._index))
             self._index.add(row, key)
+            self._systems.see(row)
             if self._texts is None:
                 self._texts = SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="evalh-check-")  # noqa: SIM115  # `_near` closes it
             self._texts.write(_line(key))
@@ -44,23 +47,25 @@ class Inputs:
 
     def findings(self, case: Case) -> Iterator[Finding]:
         index, loaded = self._index, case.loaded
-        found = self._near(loaded)
+        prompts = prompted.prompts_of(loaded, self._systems.prompts())
+        found = self._near([prompt for prompt, _ in prompts.values()])
         drafts = [
             *leaks.leaks(index, found, loaded),
+            *self._turns.drafts(index, loaded),
             *duplicates.duplicates(index),
             *near.duplicates(index, found),
             *conflicts.conflicts(index),
             *near.conflicts(index, found),
         ]
         yield from placed(drafts, case)
-        yield from prompted.in_prompts(index, found.lines, case)
+        yield from prompted.in_prompts(index, found.lines, prompts, case)
 
-    def _near(self, loaded: LoadedSuite) -> Near:
+    def _near(self, prompts: Sequence[Prompt]) -> Near:
         """Pairs of near inputs, and inputs near to a line of a prompt."""
         if self._texts is None:
             return Near.of(self._index, [], [])
         with self._texts as texts:
-            lines = list(dict.fromkeys(line for prompt, _ in prompted.prompts_of(loaded).values() for line in prompted.lines(prompt)))
+            lines = list(dict.fromkeys(line for prompt in prompts for line in prompted.lines(prompt)))
             texts.writelines(map(_line, lines))
             texts.seek(0)
             return Near.of(self._index, near_pairs(map(_text, texts), NEAR), lines)

@@ -7,19 +7,21 @@ A leak into test is an error: scores on it are not to be trusted. What `data.loa
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterator
 
 import numpy as np
 
+from evalharness.data.leaks import normal
 from evalharness.data.split import rank
 from evalharness.doctor.drafts import Draft
-from evalharness.doctor.findings import Severity, Side
-from evalharness.doctor.index import SIDES, Index, Rows, has_labels, on, shared
+from evalharness.doctor.findings import SeenRow, Severity, Side
+from evalharness.doctor.index import SIDES, Index, Rows, has_labels, head, mark, on, shared
 from evalharness.doctor.near import NEAR, Near
 from evalharness.reading import LoadedSuite
 from evalharness.spec import DataSpec
 
-IDS = ("leak.exact", "leak.normalised", "leak.near", "leak.shots", "leak.group")
+IDS = ("leak.exact", "leak.normalised", "leak.near", "leak.turns", "leak.shots", "leak.group")
 PAIRS: tuple[tuple[Side, Side], ...] = (("train", "test"), ("dev", "test"), ("train", "dev"))
 ALLOWED = "data.leaks is allow"
 _SAMENESS = {
@@ -47,7 +49,9 @@ def leaks(index: Index, near: Near, loaded: LoadedSuite) -> Iterator[Draft]:
         more = ~np.isin(plain, exact)
         yield from _equal(index, "leak.exact", learned, held_out, exact, exact_other, loaded)
         yield from _equal(index, "leak.normalised", learned, held_out, plain[more], plain_other[more], loaded)
-        yield from _near(index, learned, held_out, *_near_rows(index, near, rows, others, loaded.suite.data), loaded)
+        near_rows, first = _near_rows(index, near, rows, others, loaded.suite.data)
+        held, _ = _near_rows(index, near, others, near_rows, loaded.suite.data)
+        yield from _near(index, learned, held_out, near_rows, first, held, loaded)
         yield from _groups(index, learned, held_out)
     yield from _shots(index, near, loaded)
 
@@ -79,11 +83,11 @@ def _near_rows(index: Index, near: Near, rows: Rows, others: Rows, spec: DataSpe
     return found[~equal], held[~equal]
 
 
-def _near(index: Index, learned: Side, held_out: Side, rows: Rows, others: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
+def _near(index: Index, learned: Side, held_out: Side, rows: Rows, others: Rows, all_held: Rows, loaded: LoadedSuite) -> Iterator[Draft]:
     """Only a split leaves near ones out: those of files that are named stay in train whatever the suite's leak rule."""
     if not len(rows):
         return
-    n, numbers = len(np.unique(index.plain[others])), index.number[rows].tolist()
+    n, numbers = len(np.unique(index.plain[all_held])), index.number[rows].tolist()
     which = f"{len(rows):,} {learned} {'row has' if len(rows) == 1 else 'rows have'} the input of a {held_out} row {_SAMENESS['leak.near']}"
     which = f"{which} ({n:,} {'input' if n == 1 else 'different inputs'})"
     found = f"{which}: close to learning the answers by heart"
@@ -93,11 +97,68 @@ def _near(index: Index, learned: Side, held_out: Side, rows: Rows, others: Rows,
     allowed = ALLOWED if loaded.suite.data.leaks == "allow" else None
     if loaded.suite.data.leaves_out(NEAR):
         bad, found, fix = "note", f"{which}; they are left out of {learned} ({_by(loaded)})", "Nothing to do"
-    yield Draft("leak.near", bad, len(rows), found, fix, pairs, numbers, allowed=allowed, figures={"inputs": n}, shown="both")
+    yield Draft(
+        "leak.near",
+        bad,
+        len(rows),
+        found,
+        fix,
+        pairs,
+        numbers,
+        allowed=allowed,
+        figures={"inputs": n},
+        shown="both",
+        clashes=index.number[all_held].tolist(),
+    )
 
 
 def _by(loaded: LoadedSuite) -> str:
     return "data.split" if loaded.suite.data.divides else "leaks: drop_train"
+
+
+class Turns:
+    """Beginnings of chats that are a whole question by themselves: services train on every turn of the assistant's."""
+
+    def __init__(self) -> None:
+        self._rows, self._begun = array("Q"), array("Q")
+
+    def see(self, row: SeenRow, position: int) -> None:
+        """One row and its position in the index."""
+        turns = [message for message in row.sample.messages if message.role != "system"]
+        if row.side == "test" or len(turns) < 3:
+            return
+        said = [normal(turn.content) for turn in turns]
+        for k in range(1, len(turns)):
+            key = "\n".join(said[:k])
+            if turns[k].role == "assistant" and head(key):  # a shorter beginning, such as "Hello", is that of many
+                self._rows.append(position)
+                self._begun.append(mark(key))
+
+    def drafts(self, index: Index, loaded: LoadedSuite) -> Iterator[Draft]:
+        """One finding a pair of sides."""
+        positions, begun = np.asarray(self._rows, np.intp), np.asarray(self._begun, np.uint64)
+        for learned, held_out in PAIRS:
+            mine = index.side[positions] == SIDES.index(learned)
+            others = on(index, held_out)
+            marks = np.concatenate([begun[mine], index.plain[others]])
+            places = np.arange(len(marks))
+            hit, other = shared(marks, places[: int(mine.sum())], places[int(mine.sum()) :])
+            if not len(hit):
+                continue
+            rows, first = np.unique(positions[mine][hit], return_index=True)
+            held = others[other[first] - int(mine.sum())]
+            yield _turns(index, learned, held_out, rows, held, loaded)
+
+
+def _turns(index: Index, learned: Side, held_out: Side, rows: Rows, held: Rows, loaded: LoadedSuite) -> Draft:
+    n, numbers = len(rows), index.number[rows].tolist()
+    begin = "chat begins" if n == 1 else "chats begin"
+    found = f"{n:,} {learned} {begin} with the whole input of a {held_out} row, and what the assistant said to it"
+    fix = f"Keep chats and their beginnings on one side; evalh check SUITE --fix OUT writes copies of {learned} without them"
+    bad: Severity = "error" if held_out == "test" else "warning"
+    allowed = ALLOWED if loaded.suite.data.leaks == "allow" else None
+    pairs = list(zip(numbers, index.number[held].tolist(), strict=True))
+    return Draft("leak.turns", bad, n, found, fix, pairs, numbers, allowed=allowed, shown="both")
 
 
 def _groups(index: Index, learned: Side, held_out: Side) -> Iterator[Draft]:

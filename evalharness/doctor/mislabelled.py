@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from evalharness.data.leaks import normal
+from evalharness.doctor.corpus import split_words
 from evalharness.doctor.findings import MOST_PLACES, BrokenRow, Case, Finding, Place, SeenRow
 from evalharness.doctor.secrets import excerpt
 from evalharness.doctor.targets import LabelTask
@@ -150,8 +151,8 @@ def _matrix(texts: list[str], labels: int) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2 if len(texts) > 200 else 1, sublinear_tf=True, dtype=np.float32, token_pattern=r"(?u)\w+",
-        max_features=max(2000, 20_000_000 // labels),
+        ngram_range=(1, 2), min_df=2 if len(texts) > 200 else 1, sublinear_tf=True, dtype=np.float32,
+        tokenizer=split_words, token_pattern=None, lowercase=False, max_features=max(2000, 20_000_000 // labels),
     )  # fmt: skip
     return vectorizer.fit_transform(texts)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,65 @@ def test_held_out_inputs_in_a_prompt(tmp_path: Path) -> None:
     assert "few, plain" in found.found
     assert "(1 of them with few words changed)" in found.found
     assert lines(found) == ["test.jsonl:1 prompt.md:2", "test.jsonl:2 prompt.md:4", "test.jsonl:3 prompt.md:5"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<example><q>Cancel it now</q> <a>x</a></example>",
+        "- Cancel it now => x",
+        'If somebody says "cancel it now", answer x.',
+        "| question | label |\n| Cancel it now | x |",
+        "<q>Where is the card that you sent?</q><a>x</a>",
+        "Somebody who writes 我的信用卡什么时候到 wants x",
+        f"Example: {NEAR.replace('please', 'kindly').replace('month', 'week')} -> x",
+    ],
+)
+def test_examples_typed_into_a_prompt_in_any_shape(prompt: str, tmp_path: Path) -> None:
+    test = pairs(
+        ("Cancel it now", "x"), ("Where is the card that you sent", "x"), ("我的信用卡什么时候到?", "x"), (LONG, "x"), ("yes", "z")
+    )
+    text = json.dumps(f'Say "yes" or "no".\n{prompt}', ensure_ascii=False)
+    arms = f"baselines: {{a: {{model: local/embedded, prompt: {text}}}}}\n"
+    (found,) = by_rule(look(suite(tmp_path, {"test.jsonl": test}, more=arms), Inputs))["leak.prompt"]
+    assert (found.severity, found.count) == ("error", 1)
+
+
+@pytest.mark.parametrize(("own", "count"), [("null", 1), ("Sort.", 0)])
+def test_system_prompts_that_rows_share_are_prompts_of_arms_without_one(own: str, count: int, tmp_path: Path) -> None:
+    told = {"role": "system", "content": f"Sort mails.\nQ: {LONG}\nA: x"}
+    chats = [{"messages": [told, {"role": "user", "content": text}, {"role": "assistant", "content": "x"}]} for text in (LONG, "Hello")]
+    alone = {"messages": [{**told, "content": "Answer to: What else?"}, {"role": "user", "content": "What else?"}, chats[0]["messages"][2]]}
+    arms = f"baselines: {{a: {{model: local/embedded, prompt: {own}}}}}\n"
+    seen = by_rule(look(suite(tmp_path, {"test.jsonl": [*chats, alone]}, more=arms), Inputs))
+    assert [(each.severity, each.about) for each in seen.get("leak.prompt", [])] == [("error", (0,))] * count
+    assert all("the system prompt of " in each.found for each in seen.get("leak.prompt", []))
+
+
+def chat(*turns: str) -> dict[str, list[dict[str, str]]]:
+    return {"messages": [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(turns)]}
+
+
+def test_chats_that_begin_with_a_held_out_one(tmp_path: Path) -> None:
+    train = [chat("Hello", "Hi", LONG, "x"), chat(LONG.upper(), "x", "Thanks", "Bye"), chat(LONG, "x", "And why?", "y", "Fine", "Bye")]
+    test = [chat("Hello", "z"), chat("Something else", "z"), chat(LONG, "z"), chat(LONG, "x", "And why?", "z")]
+    (found,) = by_rule(look(suite(tmp_path, {"train.jsonl": train, "test.jsonl": test}), Inputs))["leak.turns"]
+    assert (found.severity, found.rows, found.clashes) == ("error", (1, 2), (5,))
+
+
+def test_every_held_out_row_that_a_training_row_is_near_to_is_named(tmp_path: Path) -> None:
+    files = {"train.jsonl": pairs((LONG, "x")), "test.jsonl": pairs((NEAR, "x"), ("q", "x"), (LONG.replace("week", "year"), "x"))}
+    (found,) = by_rule(look(suite(tmp_path, files), Inputs))["leak.near"]
+    assert (found.rows, found.clashes, found.figures["inputs"]) == ((0,), (1, 3), 2)
+
+
+def test_scripts_without_spaces_are_compared_by_character(tmp_path: Path) -> None:
+    files = {
+        "train.jsonl": pairs(("我昨天在銀行申請的信用卡什麼時候會寄到", "x")),
+        "test.jsonl": pairs(("我前天在銀行申請的信用卡什麼時候會寄到", "x")),
+    }
+    (found,) = by_rule(look(suite(tmp_path, files), Inputs))["leak.near"]
+    assert found.count == 1
 
 
 @pytest.mark.parametrize("rule", ["allow", "drop_train"])
