@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalharness.cli.options import AsJson, StoreFile, store_of
+from evalharness.cli.options import AsJson, StoreFile, results_of, store_of
 
 if TYPE_CHECKING:
     from evalharness.store import Resource, Store
@@ -24,7 +24,8 @@ def cleanup(
 ) -> None:
     """Release deployments and endpoints that a dead run left open. Run it in the workspace, with the services' keys set.
 
-    Trainings are left alone: the next train-and-score finds and adopts them. Exit code 4 if something may still run.
+    What a living run asks is left to it. Trainings are left alone: the next train-and-score finds and adopts them. Exit
+    code 4 if something may still run.
     """
     import json
 
@@ -45,14 +46,18 @@ def cleanup(
 
 def _told(row: Resource, store: Store, *, dry_run: bool, cancel: bool) -> dict[str, Any]:
     from evalharness.errors import EvalhError
-    from evalharness.pipeline.serving import DEPLOYMENT, release_row
+    from evalharness.pipeline.serving import DEPLOYMENT, in_use, release_row
     from evalharness.store.rows import utc_now
 
     hours = (utc_now() - row.opened).total_seconds() / 3600
     told: dict[str, Any] = {
         "kind": row.kind, "provider": row.provider, "provider_id": row.provider_id, "state": row.state, "note": row.note,
-        "opened": row.opened.isoformat(), "hours": round(hours, 3), "usd_per_hour": row.price_usd_per_hour, "action": "left", "error": None,
+        "opened": row.opened.isoformat(), "hours": round(hours, 3), "usd_per_hour": row.price_usd_per_hour,
+        "estimate_usd": row.estimate_usd, "action": "left", "error": None,
     }  # fmt: skip
+    if in_use(row, results_of(Path.cwd())):
+        told["action"] = "left: a run is asking it"
+        return told
     if dry_run or (row.kind != DEPLOYMENT and not cancel):
         return told
     try:
@@ -66,7 +71,8 @@ def _line(told: dict[str, Any]) -> str:
     from evalharness.report import plain
 
     price = "price unknown" if told["usd_per_hour"] is None else f"{told['usd_per_hour']:,.2f} USD an hour"
-    cost = f", {price}" if told["kind"] == "deployment" else ""
+    whole = "" if told["estimate_usd"] is None else f", at most about {told['estimate_usd']:,.2f} USD in all"
+    cost = f", {price}" if told["kind"] == "deployment" else whole
     name = f"{told['kind']} {told['provider_id'] or '(not known whether it was made)'} at {told['provider']}"
     end = f"; NOT released: {told['error']}" if told["error"] else f": {told['action']}"
     return plain(f"{name}, open for {told['hours']:.1f} h{cost}{end}").plain

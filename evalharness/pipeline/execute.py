@@ -35,7 +35,7 @@ from evalharness.pipeline.locks import only_one
 from evalharness.pipeline.plan import Plan, picks_on_dev, sets_of
 from evalharness.pipeline.ready import refuse_unready
 from evalharness.pipeline.scoring import Scorer, metric_id
-from evalharness.pipeline.serving import release_left, serving, share
+from evalharness.pipeline.serving import SERVING, release_left, serving, share
 from evalharness.pipeline.training import Training, finished, train
 from evalharness.protocols import Metric, Model
 from evalharness.records import TrainedModel
@@ -162,7 +162,7 @@ async def _hosted(work: _Work, entry: Entry) -> None:
     training, store = entry.training, work.desk.store
     asks = _asks(work, entry, trained)
     wait = Event("generate", entry.label, text="another candidate of it or another evalh is at it; waiting for its end")
-    async with only_one(training.job.workdir, "serving", lambda: work.emit(wait)):
+    async with only_one(training.job.workdir, SERVING, lambda: work.emit(wait)):
         if any([await asyncio.to_thread(missing, ask, store) for ask in asks]):
             await _guard(work, [entry.label], _ask_served(work, training, trained, asks))
             return

@@ -33,6 +33,15 @@ async def only_one(folder: str, what: str, waiting: Callable[[], None]) -> Async
         yield
 
 
+def held(folder: str, what: str) -> bool:
+    """Whether a living evalh process has this lock now."""
+    path = Path(folder) / f"{what}.lock"
+    if not path.is_file():
+        return False
+    with path.open("w") as file:
+        return not _taken(file.fileno())
+
+
 def _taken(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,7 @@ from evalharness.errors import ConfigError, EvalhError
 from evalharness.ids import digest
 from evalharness.pipeline.budget import Budget, Reservation
 from evalharness.pipeline.events import Emit, Event
+from evalharness.pipeline.locks import held
 from evalharness.pipeline.training import Training, looks
 from evalharness.protocols import Runner
 from evalharness.records import Endpoint, Handle, TrainedModel
@@ -31,6 +32,8 @@ from evalharness.store.rows import utc_now
 
 log = logging.getLogger("evalh")
 DEPLOYMENT = "deployment"
+SERVING = "serving"
+"""The lock that a run holds in its training's folder while it asks."""
 _LOOK_S = 0.5
 
 
@@ -193,6 +196,11 @@ def release_left(training: Training, store: Store) -> None:
         if rows[-1].closed is None:
             close(training.runner, rows[-1], store)
         count += 1
+
+
+def in_use(row: Resource, results: Path) -> bool:
+    """Whether a living run has this deployment open to ask it."""
+    return row.kind == DEPLOYMENT and held(str(results / "trainings" / str(row.settings.get("training_id"))), SERVING)
 
 
 def left_open(store: Store, root: Path) -> list[Resource]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable
 
@@ -46,6 +47,19 @@ def test_cleanup_releases_from_the_ledger_alone(evalh: Evalh, workspace: Workspa
     assert evalh("cleanup").out == "Nothing is open.\n"
 
 
+def test_what_a_living_run_asks_is_left_to_it(evalh: Evalh, workspace: Workspace) -> None:
+    left_behind(workspace)
+    (row,) = deployed(workspace)
+    lock = workspace.root / "results" / "trainings" / str(row.settings["training_id"]) / "serving.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for words in (("cleanup",), ("cleanup", "--dry-run")):
+            said = evalh(*words)
+            assert (said.code, "2.00 USD an hour: left: a run is asking it" in said.out) == (0, True)
+    assert "release" not in workspace.log()
+    assert "released" in evalh("cleanup").out
+
+
 def test_what_may_still_run_is_exit_4_and_stays(evalh: Evalh, workspace: Workspace) -> None:
     left_behind(workspace)
     workspace.write("stuck", "")
@@ -59,10 +73,10 @@ def test_trainings_are_left_to_the_next_run_unless_asked(evalh: Evalh, workspace
     from evalharness.store import Resource
 
     settings = {"base": "small", "options": {"local": False}}
-    row = Resource("t", "training", "doubles.py:FileRunner", "k", "open", "job-1", opened=utc_now(), settings=settings)
+    row = Resource("t", "training", "doubles.py:FileRunner", "k", "open", "job-1", opened=utc_now(), settings=settings, estimate_usd=2.5)
     workspace.store.put_resource(row)
     said = evalh("cleanup").out
-    assert "training job-1 at doubles.py:FileRunner" in said
+    assert "training job-1 at doubles.py:FileRunner, open for 0.0 h, at most about 2.50 USD in all: left" in said
     assert "No deployment is left open. Trainings that may go on: 1. The next train-and-score takes them up" in said
     assert "cancel" not in workspace.log()
     assert "cancelled" in evalh("cleanup", "--cancel-jobs").out
