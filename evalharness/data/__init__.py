@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evalharness.data.divide import divide, sentences
 from evalharness.data.files import Faults, Row
-from evalharness.data.leaks import find_leaks, input_key, refuse
+from evalharness.data.leaks import RULES, find_leaks, input_key, not_allowed, refuse
 from evalharness.data.paths import display, resolve_all
 from evalharness.data.rows import Unfit, field_names
 from evalharness.data.samples import read_samples, rows_of
@@ -126,11 +126,11 @@ def _apply_leak_rule(samples: Samples, spec: DataSpec, files: Files, notes: list
         leaks = find_leaks(samples[learned], samples[held_out])
         if not leaks:
             continue
-        if spec.leaks == "error":
-            problems += refuse(leaks, learned, held_out, _origin(files, learned)).problems
+        if spec.leaks == "error" and (refused := not_allowed(leaks, samples[held_out], spec.allow)):
+            problems += refuse(refused, learned, held_out, _origin(files, learned)).problems
             continue
         which = f"{len(leaks):,} {learned} rows have the input of a {held_out} row"
-        notes.append(f"{which}: allowed by the suite" if spec.leaks == "allow" else f"{which}: left out of {learned}")
+        notes.append(f"{which}: left out of {learned}" if spec.leaks == "drop_train" else f"{which}: allowed by the suite")
         if spec.leaks == "drop_train":
             gone = {leak.learned.id for leak in leaks}
             samples[learned] = [sample for sample in samples[learned] if sample.id not in gone]
@@ -142,7 +142,7 @@ def _apply_leak_rule(samples: Samples, spec: DataSpec, files: Files, notes: list
 
 def _leaked(chosen: Mapping[Side, Sequence[Sample]], spec: DataSpec) -> frozenset[str]:
     """Test samples with the input of a row that is learned from: none, unless the suite allows it."""
-    if spec.leaks != "allow":
+    if spec.leaks != "allow" and not any(rule in spec.allow for rule in RULES):
         return frozenset()
     learned = {input_key(sample) for each in ("train", "dev") for sample in chosen[each]}
     return frozenset(sample.id for sample in chosen["test"] if input_key(sample) in learned)

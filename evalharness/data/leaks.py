@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from evalharness.errors import DataError, Problem
@@ -50,6 +50,11 @@ def input_key(sample: Sample) -> str:
     return "\n".join(normal(message.content) for message in sample.messages if message.role != "system")
 
 
+def exact_key(sample: Sample) -> str:
+    """What is compared letter by letter: all turns but the system's."""
+    return "\n".join(message.content for message in sample.messages if message.role != "system")
+
+
 @dataclass(frozen=True, slots=True)
 class Leak:
     """A row to learn from whose input is also held out."""
@@ -67,6 +72,16 @@ def find_leaks(learned: Sequence[Sample], held_out: Sequence[Sample]) -> list[Le
         first.setdefault(input_key(sample), sample)
     found = ((sample, first.get(input_key(sample))) for sample in learned)
     return [Leak(sample, other) for sample, other in found if other is not None]
+
+
+RULES = ("leak.exact", "leak.normalised")
+"""The data doctor's names for equal inputs, by which a suite allows them with a reason (data.allow)."""
+
+
+def not_allowed(leaks: Sequence[Leak], held_out: Sequence[Sample], allow: Collection[str]) -> list[Leak]:
+    """The leaks that no rule in `allow` covers."""
+    exact = {exact_key(sample) for sample in held_out} if leaks and any(rule in allow for rule in RULES) else set()
+    return [leak for leak in leaks if RULES[exact_key(leak.learned) not in exact] not in allow]
 
 
 def refuse(leaks: Sequence[Leak], learned: str, held_out: str, file: str = "", most: int = 10) -> DataError:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import normal, words
+from evalharness.data.leaks import exact_key, normal, words
 from evalharness.doctor.findings import SeenRow, Side
 from evalharness.records import Sample
 
@@ -40,11 +40,6 @@ def head(key: str) -> int:
     """The mark of the first four words of a normalised text; 0 if it has fewer."""
     first = bare(key)[:HEAD]
     return mark(" ".join(first)) if len(first) == HEAD else 0
-
-
-def exact_key(sample: Sample) -> str:
-    """What is compared letter by letter: all turns but the system's."""
-    return "\n".join(message.content for message in sample.messages if message.role != "system")
 
 
 def target_key(sample: Sample) -> str:

@@ -132,6 +132,18 @@ def test_allowed_leaks_are_noted(folder: Path) -> None:
     assert (len(splits.train), splits.notes) == (3, ("1 train rows have the input of a test row: allowed by the suite",))
 
 
+def test_leaks_are_allowed_rule_by_rule(folder: Path) -> None:
+    write(folder / "test.jsonl", rows("a", "B!"))
+    files: dict[str, Any] = {"train": "train.jsonl", "test": "test.jsonl"}
+    both = {"leak.exact": "known", "leak.normalised": "known"}
+    splits = read(folder, **files, allow=both)
+    assert (len(splits.train), len(splits.leaked)) == (3, 2)
+    assert splits.notes == ("2 train rows have the input of a test row: allowed by the suite",)
+    for rule in both:
+        with pytest.raises(DataError, match="1 of the train rows have"):
+            read(folder, **files, allow={rule: "known"})
+
+
 def test_limits_are_noted_and_come_after_the_leak_rule(folder: Path) -> None:
     write(folder / "test.jsonl", rows("e", "f", "a"))
     with pytest.raises(DataError):
