@@ -25,6 +25,7 @@ _TURNS = {
     "messages": 'A turn is {"role": "user", "content": "..."}',
     "conversations": 'A turn is {"from": "human", "value": "..."}',
 }
+_TOOLS = "Rows are texts: write calls and results of tools as text, or take the row out"
 
 
 class Unfit(Exception):
@@ -168,8 +169,20 @@ def _turn(turn: Any, i: int, name: str) -> Message:
     if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
         raise Unfit(f"'{name}[{i}]' has no role", _TURNS[name])
     if turn["role"] not in _ROLES:
+        if turn["role"] in ("tool", "function"):
+            raise Unfit(f"'{name}[{i}]' is the result of a tool", _TOOLS)
         raise Unfit(f"'{name}[{i}]' has the role {turn['role'][:40]!a}", f"Known: {', '.join(_ROLES if name == 'messages' else _SPEAKERS)}")
-    return Message(turn["role"], _required(turn.get("content"), f"{name}[{i}].{'content' if name == 'messages' else 'value'}"))
+    if turn.get("content") in (None, "") and (turn.get("tool_calls") or turn.get("function_call")):
+        raise Unfit(f"'{name}[{i}]' calls a tool instead of saying something", _TOOLS)
+    return Message(turn["role"], _required(_joined(turn.get("content")), f"{name}[{i}].{'content' if name == 'messages' else 'value'}"))
+
+
+def _joined(content: Any) -> Any:
+    """A list of text parts as one text; anything else as it is."""
+    if not isinstance(content, list):
+        return content
+    said = [part["text"] for part in content if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)]
+    return "".join(said) if said and len(said) == len(content) else content
 
 
 def _fields(row: Row, spec: DataSpec) -> dict[str, str]:

@@ -40,6 +40,8 @@ _WORK = 1e8
 _FEWEST = 5
 """Rows of a label that can be judged."""
 _SURE = 0.8
+_GOOD = 0.75
+"""Share of rows that a classifier has to be right on before its doubts count: with few rows a label it learns too little."""
 RULE = "target.mislabelled"
 
 
@@ -109,15 +111,16 @@ def _not_looked(why: str, fix: str) -> Finding:
 
 
 def _finding(found: Suspects, rows: Sequence[tuple[int, str, str]], labels: Sequence[str], total: int) -> Finding:
-    share = found.confident / found.looked
+    share, weak = found.confident / found.looked, found.agreed < _GOOD
     worst = tuple(
         Place(rows[each.row][1], rows[each.row][2], f"{labels[each.row][:60]!r}, rather {each.predicted[:60]!r} ({each.probability:.0%})")
         for each in found.rows[: min(found.confident, MOST_PLACES)]
     )
     part = "" if found.looked == total else f" of {found.looked:,} looked at"
     return Finding(
-        RULE, "warning" if share >= 0.01 else "note", found.confident,
-        f"{many(found.confident, 'training row')}{part} with a label that a classifier trained on the others finds unlikely ({share:.1%})",
+        RULE, "warning" if share >= 0.01 and not weak else "note", found.confident,
+        f"{many(found.confident, 'training row')}{part} with a label that a classifier trained on the others finds unlikely ({share:.1%})"
+        + (f"; it is right on {found.agreed:.0%} of the rows only, so most of these are its own mistakes" if weak else ""),
         "Look at them, worst first; correct those that are wrong. Nothing is taken out by itself",
         worst, figures={"looked": found.looked, "share": share, "agreed": found.agreed},
     )  # fmt: skip

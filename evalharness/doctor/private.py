@@ -62,7 +62,7 @@ _EMAIL = re.compile(r"(?<![\w.%+-])[\w%+-][\w.%+-]{0,63}@(?:[^\W_](?:[\w-]{0,61}
 _NOBODY = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example(?:\.(?:com|net|org|edu))?|[\w-]+\.(?:example|invalid|test|localhost))$")
 """Domains that RFC 2606 keeps for documents: nobody's address."""
 _DIGITS = re.compile(r"\d(?:[ ().\-/]{0,3}\d){6}")
-_CARD = re.compile(r"(?<![\w.,:/+-])\d(?:[ -]?\d){12,18}(?![\w/-]|[.,:]\d)")
+_CARD = re.compile(r"(?<![A-Za-z0-9_./+-])(?<!\d[,:])[0-9](?:[ -]?[0-9]){12,18}(?![A-Za-z0-9_/-]|[.,:][0-9])")
 _ISSUERS = (
     (re.compile(r"4"), (13, 16, 19)),
     (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), (16,)),
@@ -85,17 +85,18 @@ _IBAN_LENGTH = {
     "SE": 24, "SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
 }  # fmt: skip
 _PHONE = re.compile(
-    r"(?<![\w.,:/+#-])(?:"
+    r"(?<![A-Za-z0-9_.,/+#-])(?<!\d:)(?:"
     r"(?:\+[1-9]|00[1-9]\d{0,2}[ /-])(?:[ ().\-/]{0,3}\d){7,14}"
     r"|(?:1[ .-]?)?(?:\([2-9]\d\d\) ?[2-9]\d\d[ .-]\d{4}|[2-9]\d\d-[2-9]\d\d-\d{4}|[2-9]\d\d\.[2-9]\d\d\.\d{4})"
     r"|\(?0[1-9]\d{1,3}\)?[ /-]\d{3,4}[ -]?\d{3,5}|0\d(?: \d\d){4}|07\d{3} \d{6}"
-    r")(?![\w/-]|[.,:]\d)"
+    r")(?![A-Za-z0-9_/-]|[.,:]\d)"
 )
 """Shapes that only phone numbers have: international, North American, with a trunk 0."""
-_DIALLED = re.compile(r"(?<![\w.,:/+#-])\d(?:[ ().\-/]{0,3}\d){6,14}(?![\w/-]|[.,:]\d)")
+_DIALLED = re.compile(r"(?<![A-Za-z0-9_.,/+#-])(?<!\d:)\d(?:[ ().\-/]{0,3}\d){6,14}(?![A-Za-z0-9_/-]|[.,:]\d)")
 _CALL = re.compile(
     r"(?i)(?:\b(?:phone|mobile|cell|tel|telephone|telefon|handy|mobil|whatsapp|sms|fax|call|ring|dial|text) ?"
     r"(?:me|us|him|her|them|number|no|nr|nummer|is|on|at|to|under|:|=|\.|#| ){0,24})$|\b(?:téléphone|móvil|telefono|teléfono)\W{0,3}$"
+    r"|(?:电话|電話|手机|手機|携帯|전화|هاتف|телефон)\w{0,4}\W{0,3}$"
 )
 """What stands before a number that is dialled: then any run of digits counts."""
 _LONG = 16

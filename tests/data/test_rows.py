@@ -31,12 +31,16 @@ def complaint(values: dict[str, Any], **parts: Any) -> str:
     return str(caught.value)
 
 
+ANSWER = {"role": "assistant", "content": "4"}
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {"input": "2+2?", "target": "4"},
         {"prompt": "2+2?", "completion": "4"},
         {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "2+"}, {"type": "text", "text": "2?"}]}, ANSWER]},
         {"conversations": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]},
         {"conversations": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]},
     ],
@@ -131,7 +135,13 @@ def turns(*pairs: tuple[str, Any]) -> dict[str, Any]:
         ({"messages": []}, "'messages' is empty"),
         ({"messages": "hi"}, "expected turns"),
         ({"messages": ["hi"]}, "'messages[0]' has no role"),
-        (turns(("tool", "x")), "has the role 'tool'. Known: system, user, assistant"),
+        (turns(("bot", "x")), "has the role 'bot'. Known: system, user, assistant"),
+        (turns(("tool", "x")), "'messages[0]' is the result of a tool. Rows are texts"),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
+            "'messages[0]' calls a tool instead of saying something",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "'messages[0].content' is a list, expected text"),
         (turns(("user", "q")), "the last turn is of the user"),
         (turns(("assistant", "a")), "no turn is of the user"),
         (turns(("user", "q"), ("system", "s"), ("assistant", "a")), "a system turn is not the first"),
@@ -141,7 +151,8 @@ def turns(*pairs: tuple[str, Any]) -> dict[str, Any]:
         ({"conversations": "hi"}, "'conversations' is a str, expected turns"),
         ({"conversations": ["hi"]}, "'conversations[0]' has no role"),
         ({"conversations": [{"from": 1, "value": "x"}]}, "'conversations[0]' has no role"),
-        ({"conversations": [{"from": "tool", "value": "x"}]}, "has the role 'tool'. Known: human, gpt, system"),
+        ({"conversations": [{"from": "observation", "value": "x"}]}, "has the role 'observation'. Known: human, gpt, system"),
+        ({"conversations": [{"from": "tool", "value": "x"}]}, "is the result of a tool. Rows are texts"),
         ({"conversations": [{"from": "human"}, {"from": "gpt", "value": "x"}]}, "'conversations[0].value' is empty"),
         ({"conversations": [{"from": "human", "value": "x"}]}, "the last turn is of the user"),
         ({"input": "q", "target": "a", "\ud800": 1}, "half of a surrogate pair"),

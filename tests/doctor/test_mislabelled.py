@@ -109,3 +109,12 @@ def test_what_it_cannot_look_at_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     (found,) = examine(Mislabelled(), rows("train", [(f"q{k}", "ab"[k % 2]) for k in range(50)]))
     assert "scikit-learn is not installed" in found.found
     assert examine(Mislabelled(), rows("test", [("q", "a")])) == []
+
+
+@needs_sklearn
+def test_a_classifier_that_is_often_wrong_accuses_nobody() -> None:
+    rng = random.Random(3)
+    pairs = [(" ".join(rng.choices("abcdefghij", k=6)), rng.choice("xyz")) for _ in range(150)]
+    (found,) = examine(Mislabelled(), rows("train", pairs))
+    assert found.severity == "note"
+    assert "of the rows only, so most of these are its own mistakes" in found.found

@@ -31,6 +31,12 @@ PRIVATE = {
     "Tel. 06 12 34 56 78": ("Tel. <PHONE>", "phone"),
     "4111 1111 1111 1111 exp 12/27": ("<CARD> exp 12/27", "card"),
     "my card 4111111111111111.": ("my card <CARD>.", "card"),
+    "card:4111111111111111": ("card:<CARD>", "card"),
+    "卡号4111111111111111谢谢": ("卡号<CARD>谢谢", "card"),
+    "tel:+4915123456789": ("tel:<PHONE>", "phone"),
+    "phone:415-555-2671": ("phone:<PHONE>", "phone"),
+    "电话13800138000。": ("电话<PHONE>。", "phone"),
+    "هاتفي: 01012345678": ("هاتفي: <PHONE>", "phone"),
     "GB29 NWBK 6016 1331 9268 19 THANKS": ("<IBAN> THANKS", "iban"),
     "to DE89370400440532013000, please": ("to <IBAN>, please", "iban"),
 }
