@@ -38,6 +38,8 @@ _LONG = re.compile(r"Error code: |[A-Z]+ https?://")
 """How SDKs begin an error that shows all that came."""
 _LOST = "Connection error."
 """All that SDKs say of a service that cannot be reached."""
+_LOGIN = re.compile(r"(?<=\bBasic )(?:[\w+/-]{16,}={0,2}|[\w+/-]+={1,2})|(?<=://)[^\s/@]+(?=@)")
+"""A name and password, as headers and addresses have them."""
 _PAGE = re.compile(r"(?i)\s*<(!doctype|html|head|body|\?xml)\b")
 _READING_S = {"pending": 1800.0, "processing": 1800.0, "running": 1800.0, "missing": 5.0}
 """States of an uploaded file that pass, and seconds to wait for that at most."""
@@ -142,7 +144,7 @@ class Calls:
     def said(self, error: Exception) -> str:
         """An error in one printable line, without the secret."""
         shown = "".join(character if character.isprintable() else " " for character in _message(error))
-        text = " ".join(shown.split())[:400] or type(error).__name__
+        text = _LOGIN.sub("***", " ".join(shown.split())[:400]) or type(error).__name__
         return text.replace(self._secret, "***") if self._secret else text
 
 

@@ -8,6 +8,7 @@ In YAML: `model: openai/gpt-x-mini`, or with options `model: {openai: {name: gpt
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
 import os
@@ -15,7 +16,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import Field, field_validator
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_AUTHORITY = re.compile(r"//[^/@]*@")
 _FRESH_PAUSE_S = 2.0
 
 
@@ -101,7 +101,8 @@ class HostedChat:
     def __init__(self, options: HostedOptions) -> None:
         self.options = options
         own = options.base_url or os.environ.get(self.url_env)
-        self.base_url = self.address(own or self.url)
+        bare, self._login = _without_login(own or self.url)
+        self.base_url = self.address(bare)
         self._own_url = own is not None
         self._price: Price = price(self.provider, options.name, options.prices)
 
@@ -117,7 +118,7 @@ class HostedChat:
 
     def identity(self) -> dict[str, str]:
         """Service address, model name, and what else is sent with every request."""
-        known = {"base_url": _AUTHORITY.sub("//", self.base_url), "model": self.options.name}
+        known = {"base_url": self.base_url, "model": self.options.name}
         return {**known, "extra_body": digest(self.options.extra_body)} if self.options.extra_body else known
 
     def estimate(self, request: Request) -> float | None:
@@ -160,8 +161,12 @@ class HostedChat:
         key = self._key()
         own = {header: _VARIABLE.sub(lambda hit: os.environ.get(hit[1], ""), value) for header, value in self.options.headers.items()}
         headers = {"Content-Type": "application/json", "Accept": "application/json", **own}
+        basic = base64.b64encode(self._login.encode()).decode()
+        if basic:
+            headers.setdefault("Authorization", f"Basic {basic}")
         self._sign(headers, key)
-        return headers, tuple(secret for secret in (key, *own.values()) if len(secret) >= 6)
+        secrets = (key, *own.values(), basic, self._login.partition(":")[2])
+        return headers, tuple(secret for secret in secrets if len(secret) >= 6)
 
     def _key(self) -> str:
         """The key in the environment; empty where none is needed. Raises ConfigError."""
@@ -362,9 +367,18 @@ class OllamaChat(OpenAIChat):
     needs_key, token_limit = False, "max_tokens"
 
 
+def _without_login(url: str) -> tuple[str, str]:
+    """A base URL without its "user:password@", and that. Raises ConfigError for a query, which no base URL has."""
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        fix = "Give api_version for a version, and headers for a key; what comes before the '?' is the base URL"
+        raise ConfigError([Problem("", "base_url", "holds a '?' or '#'", fix)])
+    login, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=place)), unquote(login)
+
+
 def _proxy(url: str) -> str | None:
     """The environment's proxy for a URL, looked up once: aiohttp's own way reads files for every request."""
-    from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)

@@ -461,6 +461,29 @@ def test_after_that_while_it_is_not_there(service: OpenAIEmulator) -> None:
     assert {reply.error for reply in replies} == {"HTTP 404: invalid_request_error no such model"}
 
 
+class PasswordEmulator(OpenAIEmulator):
+    """A gateway that asks for a name and a password, and shows what it got."""
+
+    def authorize(self, request: Any) -> None:
+        if request.headers.get("Authorization") != "Basic dGVhbTpoaWRkZW4gd29yZA==":
+            raise Refuse(401, {"error": {"message": f"not {request.headers.get('Authorization')}"}})
+
+
+def test_a_login_in_the_address_is_sent_as_such_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with PasswordEmulator(checked=False) as gateway:
+        asked = model(base_url=gateway.url.replace("://", "://team:hidden%20word@"))
+        assert asked.identity() == {"base_url": gateway.url, "model": "gpt-x-mini"}
+        assert one(asked).error is None
+        gateway.fail("chat", Fault.http(400, "you sent Basic dGVhbTpoaWRkZW4gd29yZA==, hidden word"))
+        assert one(asked).error == "HTTP 400: invalid_request_error you sent Basic ***, ***"
+
+
+def test_an_address_has_no_query() -> None:
+    with pytest.raises(ConfigError, match=r"base_url: holds a '\?' or '#'"):
+        model(base_url="https://example.com/v1?key=secret-12345")
+
+
 class AzureEmulator(OpenAIEmulator):
     """Asks for the key and the version as Azure does; chat lies below the deployment's name."""
 

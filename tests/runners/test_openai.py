@@ -455,6 +455,11 @@ def test_the_key_is_in_no_message(service: OpenAIEmulator, job: Job) -> None:
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
     assert KEY not in repr(ours) + repr(vars(ours))
+    service.fail(
+        "create_job", Fault.http(400, "no Basic dGVhbTpoaWRkZW4gd29yZA== at https://team:hidden@example.com/v1; Basic authentication")
+    )
+    with pytest.raises(ProviderError, match=r"no Basic \*\*\* at https://\*\*\*@example.com/v1; Basic authentication$"):
+        ours.submit(job)
 
 
 @pytest.mark.parametrize(
