@@ -1,8 +1,8 @@
 """What services charge: a dated price book, user-overridable. A price that is not known is None, never 0.
 
 The book is `prices.yaml` beside this file; every figure names its source and the day it was read there. A file
-named by the environment variable EVALH_PRICES adds to it or replaces figures, and a trainer's or model's own
-`prices:` win over both.
+named by the environment variable EVALH_PRICES adds to it or replaces figures one by one (null takes one out), and a
+trainer's or model's own `prices:` win over both.
 
 >>> price("openai", "gpt-4.1-mini-2025-04-14").of_tokens(1_000_000, 0)
 0.4
@@ -33,15 +33,15 @@ class Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    usd_per_million_input_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_input_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Prompt tokens."""
-    usd_per_million_cached_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_cached_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Prompt tokens that the service had cached; they count as input tokens where this is unknown."""
-    usd_per_million_output_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_output_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Answer tokens, hidden reasoning included."""
-    usd_per_million_training_tokens: float | None = Field(default=None, ge=0)
+    usd_per_million_training_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Trained tokens, all epochs."""
-    usd_per_hour: float | None = Field(default=None, ge=0)
+    usd_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """A running machine, deployment or endpoint."""
     source: str = ""
     """Where the figures were read."""
@@ -100,8 +100,15 @@ def _read(own: Path | None) -> Mapping[str, Mapping[str, Price]]:
     entries: dict[str, dict[str, Price]] = {}
     for path in (BOOK, own):
         for provider, models in (_load(path) if path else {}).items():
-            entries.setdefault(provider, {}).update(models)
+            known = entries.setdefault(provider, {})
+            known |= {model: _over(known.get(model, Price()), figures) for model, figures in models.items()}
     return entries
+
+
+def _over(found: Price, figures: Price) -> Price:
+    """`found` with the figures that another file gives; the source is that file's."""
+    given = figures.model_dump(exclude_unset=True)
+    return found.model_copy(update={"source": figures.source, "date": figures.date, **given})
 
 
 def _load(path: Path) -> dict[str, dict[str, Price]]:

@@ -61,10 +61,19 @@ def test_own_figures_win() -> None:
 
 def test_an_own_book_adds_and_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "prices.yaml"
-    own.write_text("openai:\n  gpt-4.1: {usd_per_hour: 3.0}\nmine:\n  m: {usd_per_hour: 1.0}\n")
+    own.write_text(
+        "openai:\n  gpt-4.1: {usd_per_million_training_tokens: 25, source: our contract}\n  gpt-4o: {usd_per_million_output_tokens: 1}\n"
+        "  gpt-5: {usd_per_million_input_tokens: null}\nmine:\n  m: {usd_per_hour: 1.0}\n"
+    )
+    before = {name: price("openai", name) for name in ("gpt-4.1", "gpt-4o")}
     monkeypatch.setenv("EVALH_PRICES", str(own))
     assert price("mine", "m").of_hours(2) == 2.0
-    assert price("openai", "gpt-4.1").of_tokens(1, 1) is None
+    tuned = price("openai", "gpt-4.1-2025-04-14")
+    assert (tuned.of_training(1_000_000), tuned.source, tuned.date) == (25.0, "our contract", None)
+    assert tuned.of_tokens(9, 9) == before["gpt-4.1"].of_tokens(9, 9)  # figures that the file does not give stay
+    assert price("openai", "gpt-4o").of_tokens(0, 1_000_000) == 1.0
+    assert price("openai", "gpt-4o").of_tokens(9, 0) == before["gpt-4o"].of_tokens(9, 0)
+    assert price("openai", "gpt-5").of_tokens(1, 1) is None
     assert price("openai", "gpt-4o").of_tokens(1, 1) is not None
 
 
@@ -72,6 +81,7 @@ def test_an_own_book_adds_and_replaces(tmp_path: Path, monkeypatch: pytest.Monke
     ("text", "message"),
     [
         ("openai: {a: {usd: 1}, b: {usd_per_hour: much}}", r"openai\.a\.usd: .*\n.*openai\.b\.usd_per_hour"),
+        ("openai: {a: {usd_per_hour: .inf}}", r"openai\.a\.usd_per_hour: .*finite"),
         ("- 1", "is no price book"),
         ("a: 1", "is no price book"),
         ("a: [", "cannot be read as YAML"),
