@@ -109,7 +109,8 @@ async def _buy(training: Training, store: Store, run_id: str, emit: Emit, budget
         reserved.spend(status.cost_usd if status.cost_usd is not None else estimate or 0.0)
     if status.state != "succeeded" or status.model is None:
         raise TrainingFailed(status.error or status.detail or status.state)
-    emit(Event("train", training.label, status.step or 0, status.total_steps, kind="end", cost_usd=status.cost_usd))
+    expected = f"{estimate:,.2f} USD expected" if estimate and status.cost_usd is not None else ""
+    emit(Event("train", training.label, status.step or 0, status.total_steps, expected, "end", cost_usd=status.cost_usd))
     return training.meant(status.model)
 
 

@@ -84,6 +84,8 @@ def test_a_deployment_is_opened_once_ledgered_and_released(workspace: Workspace)
     assert row.cost_usd is not None
     assert 0 < row.cost_usd < 0.1
     assert [line for line in workspace.log() if line in ("serve", "release")] == ["serve", "release"]
+    (ended,) = (event for event in workspace.events if event.stage == "train" and event.kind == "end")
+    assert (ended.cost_usd, ended.text) == (0.5, "0.50 USD expected")
     workspace.run()
     assert workspace.log().count("serve") == 1  # nothing is missing: nothing is opened
 
