@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 MOST_ROWS = 30_000
-_MOST_CHARACTERS = 2000
+_MOST_CHARACTERS, _ALL_CHARACTERS = 2000, 12_000_000
+"""Of one row, and of all: each different pair of words is in memory once, about half a gigabyte in all."""
 _WORK = 1e8
 """Labels times non-zero entries: about half a minute of one core. More rows than that are thinned out by hash."""
 _FEWEST = 5
@@ -96,10 +97,11 @@ class Mislabelled:
             yield _not_looked("scikit-learn is not installed", "pip install -c constraints.txt 'evalh[check]'")
             return
         seen = sorted(sorted(self._rows, key=lambda number: crc32(b"%d" % number))[:MOST_ROWS])
+        most = min(_MOST_CHARACTERS, _ALL_CHARACTERS // len(seen))
         rows, texts, labels = [], [], []
         for row in case.read(seen):
             rows.append((row.number, row.sample.source, excerpt(row.sample.input, 80)))
-            texts.append("\n".join(m.content for m in row.sample.messages)[:_MOST_CHARACTERS])
+            texts.append("\n".join(m.content for m in row.sample.messages)[:most])
             labels.append(row.sample.targets[0].strip())
         found = suspects(texts, labels)
         if found.confident:

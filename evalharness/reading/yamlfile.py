@@ -31,13 +31,22 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  the name and type are PyYAML's
     yaml_constructors = {  # noqa: RUF012
-        _TAG + kind: yaml.SafeLoader.yaml_constructors[_TAG + kind] for kind in ("null", "bool", "float", "str", "seq", "map")
+        _TAG + kind: yaml.SafeLoader.yaml_constructors[_TAG + kind] for kind in ("null", "bool", "float", "seq", "map")
     }
 
 
 def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = node.value.lower()
     return int(text, 0) if text.startswith(("0x", "0o")) else int(text)
+
+
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    """JSON writes an emoji as two escapes, halves of a pair, which PyYAML leaves apart."""
+    try:
+        return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        found = "half of a surrogate pair; write the character itself or both \\u escapes"
+        raise yaml.constructor.ConstructorError(None, None, found, node.start_mark) from None
 
 
 def _unknown_tag(loader: _Loader, node: yaml.Node) -> object:
@@ -53,6 +62,7 @@ for _kind, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"(?:{_pattern})$"), _first)
 _Loader.add_constructor(_TAG + "int", _integer)
+_Loader.add_constructor(_TAG + "str", _text)
 _Loader.add_constructor(None, _unknown_tag)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evalharness.doctor.mislabelled import Mislabelled, suspects
+from evalharness.doctor.mislabelled import Mislabelled, Suspects, suspects
 from tests.doctor.seen import examine, rows
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -118,3 +118,17 @@ def test_a_classifier_that_is_often_wrong_accuses_nobody() -> None:
     (found,) = examine(Mislabelled(), rows("train", pairs))
     assert found.severity == "note"
     assert "of the rows only, so most of these are its own mistakes" in found.found
+
+
+@needs_sklearn
+def test_long_texts_of_many_rows_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def watched(texts: list[str], labels: list[str]) -> Suspects:
+        seen.append(sum(map(len, texts)))
+        return suspects(texts, labels)
+
+    monkeypatch.setattr("evalharness.doctor.mislabelled.suspects", watched)
+    monkeypatch.setattr("evalharness.doctor.mislabelled._ALL_CHARACTERS", 10_000)
+    examine(Mislabelled(), rows("train", [("word " * 1000, "ab"[k % 2]) for k in range(100)]))
+    assert seen == [10_000]

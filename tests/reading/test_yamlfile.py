@@ -18,6 +18,7 @@ from evalharness.reading.yamlfile import parse, read_text
         ("010", 10), ("0x1F", 31), ("0o17", 15), ("-3", -3), ("+3", 3), ("1_000", "1_000"), ("1:30", "1:30"),
         ("1e-4", 0.0001), ("2.0E+3", 2000.0), (".5", 0.5), ("1.", 1.0), (".nan", ".nan"), (".inf", ".inf"),
         ("2024-01-01", "2024-01-01"), ('"1"', "1"), ("'a: b'", "a: b"), ("[1, b]", [1, "b"]), ("!!str 1", "1"),
+        ('"\\ud83d\\ude42 é"', "🙂 é"),
     ],
 )  # fmt: skip
 def test_scalars_as_yaml_1_2_reads_them(text: str, value: object) -> None:
@@ -66,6 +67,7 @@ def test_told_in_plain_words(text: str, told: list[str]) -> None:
         ("a: " + "[" * 60 + "]" * 60, "far too large"),
         ("a: " + "[" * 500, "nested too deeply"),
         ("a: \x00", "special characters"),
+        ('a: "\\ud83d"', "half of a surrogate pair"),
     ],
 )
 def test_refused(text: str, says: str) -> None:
