@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from evalharness.data.split import SIDES
 from evalharness.doctor.findings import BrokenRow, Case, Finding, SeenRow, Side
 from evalharness.reading import LoadedSuite
-from evalharness.spec import Suite
+from evalharness.spec import DataSpec, Suite
 
 if TYPE_CHECKING:
     from evalharness.runners.hosted import Limits
@@ -51,10 +52,21 @@ class Sizes:
     def findings(self, case: Case) -> Iterator[Finding]:
         loaded = case.loaded
         rows = {side: self._used(side, loaded.suite) for side in self._rows}
+        yield from self._empty(loaded.suite.data)
         yield from _test(rows.get("test", 0), loaded)
         yield from self._slice(loaded.suite)
         yield from _train(rows.get("train", 0), loaded)
         yield from self._runners(rows, loaded)
+
+    def _empty(self, spec: DataSpec) -> Iterator[Finding]:
+        """One error a side that a run cannot do without."""
+        for side in SIDES:
+            wanted = side == "test" or (not spec.divides and getattr(spec, side) is not None)
+            if wanted and not self._rows[side]:
+                rule = "size.test" if side == "test" else "size.train"
+                yield Finding(
+                    rule, "error", 0, f"{side} has no rows that can be read: a run refuses that", "Add rows, or mend those that are there"
+                )
 
     def _used(self, side: Side, suite: Suite) -> int:
         limit = getattr(suite.data.limit, side, None)
@@ -122,7 +134,7 @@ def _chances(n: int, suite: Suite, binary: set[str]) -> Iterator[tuple[str, floa
 
 
 def _train(n: int, loaded: LoadedSuite) -> Iterator[Finding]:
-    if loaded.trainers and n < FEWEST_TRAIN:
+    if loaded.trainers and 0 < n < FEWEST_TRAIN:
         found = f"{n:,} training rows: from {FEWEST_TRAIN} on a fine-tune usually begins to show"
         yield Finding("size.train", "warning", n, found, "Gather more, or keep to a prompt with examples")
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from evalharness.data import load
 from evalharness.doctor.sizes import Sizes, limits_of
+from evalharness.errors import DataError
 from evalharness.reading import LoadedSuite
 from evalharness.spec import Trainer
 from tests.doctor.workspace import by_rule, look, pairs, suite
@@ -33,6 +35,17 @@ def test_what_the_test_set_can_see(tmp_path: Path) -> None:
     assert not look(sized(tmp_path, 60, 400, ARMS + GATE.format(margin=0.1, gain=0.1)), Sizes).findings
     limited = by_rule(look(sized(tmp_path, 60, 400, data="limit: {test: 50}"), Sizes))["size.test"]
     assert limited[0].count == 50
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "rules"), [(0, 200, ["size.train"]), (60, 0, ["size.test"]), (0, 0, ["size.train", "size.test"])]
+)
+def test_a_side_without_rows_is_an_error_because_a_run_refuses_it(train: int, test: int, rules: list[str], tmp_path: Path) -> None:
+    loaded = trained(sized(tmp_path, train, test), "lora")
+    seen = look(loaded, Sizes)
+    assert [(each.rule, each.severity) for each in seen.findings] == [(rule, "error") for rule in rules]
+    with pytest.raises(DataError, match="no rows"):
+        load(loaded.suite.data, loaded.root)
 
 
 def test_rows_of_a_slice(tmp_path: Path) -> None:
