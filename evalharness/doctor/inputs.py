@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from os import SEEK_END
 from tempfile import SpooledTemporaryFile
 
 from evalharness.data.leaks import input_key
@@ -14,6 +15,7 @@ from evalharness.data.near import near_pairs
 from evalharness.doctor import conflicts, duplicates, leaks, near, prompted
 from evalharness.doctor.drafts import placed
 from evalharness.doctor.findings import BrokenRow, Case, Finding, SeenRow
+from evalharness.doctor.form import Form
 from evalharness.doctor.index import Index
 from evalharness.doctor.near import NEAR, Near
 from evalharness.prompts import Prompt
@@ -66,14 +68,17 @@ class Inputs:
             return Near.of(self._index, [], [])
         with self._texts as texts:
             lines = list(dict.fromkeys(line for prompt in prompts for line in prompted.lines(prompt)))
+            form = Form.of(lambda: _texts(texts))
+            texts.seek(0, SEEK_END)
             texts.writelines(map(_line, lines))
-            texts.seek(0)
-            return Near.of(self._index, near_pairs(map(_text, texts), NEAR), lines)
+            return Near.of(self._index, near_pairs(map(form.rest, _texts(texts)), NEAR), lines)
 
 
 def _line(text: str) -> bytes:
     return " ".join(text.splitlines()).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "surrogatepass")
+def _texts(file: SpooledTemporaryFile[bytes]) -> Iterator[str]:
+    file.seek(0)
+    for line in file:
+        yield line.decode("utf-8", "surrogatepass")

@@ -142,6 +142,8 @@ def suspects(texts: Sequence[str], labels: Sequence[str]) -> Suspects:
     if len(names) < 2:
         return Suspects((), 0, 0, 1.0)
     matrix = _matrix([texts[i] for i in judged], len(names))
+    if matrix is None:
+        return Suspects((), 0, 0, 1.0)
     fits = max(1000, int(_WORK / len(names) / max(1.0, matrix.nnz / len(judged))))
     judged, matrix = judged[:fits], matrix[:fits]  # in the order of a hash: the first ones are any ones
     number = {name: k for k, name in enumerate(names)}
@@ -151,7 +153,7 @@ def suspects(texts: Sequence[str], labels: Sequence[str]) -> Suspects:
 
 
 def _matrix(texts: list[str], labels: int) -> Any:
-    """(rows, features) TF-IDF of words and pairs; few enough features for the classifier's weights to fit into memory."""
+    """(rows, features) TF-IDF of words and pairs; few enough features for the classifier to fit into memory. None without words."""
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -159,7 +161,10 @@ def _matrix(texts: list[str], labels: int) -> Any:
         ngram_range=(1, 2), min_df=2 if len(texts) > 200 else 1, sublinear_tf=True, dtype=np.float32,
         tokenizer=split_words, token_pattern=None, lowercase=False, max_features=max(2000, 20_000_000 // labels),
     )  # fmt: skip
-    return vectorizer.fit_transform(texts)
+    try:
+        return vectorizer.fit_transform(texts)
+    except ValueError:  # no text has a word, or none that another one has
+        return None
 
 
 def _probabilities(matrix: Any, y: npt.NDArray[np.int64], folds: npt.NDArray[np.int64], labels: int) -> npt.NDArray[np.float32]:

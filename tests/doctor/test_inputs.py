@@ -204,3 +204,15 @@ def test_open_answers_leak_whatever_they_are(tmp_path: Path) -> None:
     seen = by_rule(look(suite(tmp_path, {"train.jsonl": train, "test.jsonl": pairs((NEAR, "Another answer"))}), Inputs))
     assert seen["leak.near"][0].rows == (0,)
     assert "conflict.near" not in seen
+
+
+BEGIN = "Please read this ticket of one of our customers and answer with a single label only: {}"
+END = "{} is what they wrote to us today so what is the right label for all of this"
+
+
+@pytest.mark.parametrize("form", [BEGIN, END])
+def test_the_form_that_inputs_are_filled_into_makes_them_not_near(form: str, tmp_path: Path) -> None:
+    filled = [(form.format(f"card {k}"), f"x{k}") for k in range(30)]
+    train, test = pairs(*filled[:20], (form.format(NEAR), "x")), pairs(*filled[20:], (form.format(LONG), "y"))
+    (found,) = by_rule(look(suite(tmp_path, {"train.jsonl": train, "test.jsonl": test}), Inputs))["leak.near"]
+    assert lines(found) == ["train.jsonl:21 test.jsonl:11"]

@@ -99,6 +99,8 @@ def test_clean_labels_and_rare_ones() -> None:
     assert examine(Mislabelled(), rows("train", pairs)) == []
     assert examine(Mislabelled(), rows("train", [*pairs, ("dog bark woof", "rare")])) == []  # too few to judge it
     assert suspects(["a", "b"], ["x", "y"]).looked == 0
+    assert suspects(["🙂 🙂"] * 60, ["x", "y"] * 30).looked == 0  # no words
+    assert suspects([f"w{k}" for k in range(300)], ["x", "y"] * 150).looked == 0  # none that two texts have
 
 
 def test_what_it_cannot_look_at_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
