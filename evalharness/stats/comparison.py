@@ -253,7 +253,7 @@ def _corpus_scores(task: _Task, bootstraps: Sequence[tuple[Drawn, Drawn]]) -> li
     for arm, sides in zip(task.arms, bootstraps, strict=True):
         worst, best = (side.evidence(task.measure.range) for side in sides)
         low, high = (worst, best) if task.measure.higher_is_better else (best, worst)
-        found.append(worst.joined(low, high, _agreed(task, arm) if arm.missing else worst.equal))
+        found.append(worst.joined(low, high, _agreed(task, arm) if arm.missing else None))
     return found
 
 
@@ -285,8 +285,7 @@ def _corpus_differences(task: _Task, bootstraps: Sequence[tuple[Drawn, Drawn]]) 
     for arm, (worst, best) in zip(tried, bootstraps, strict=False):
         ends = [(worst, base_best), (best, base_worst), (worst, base_worst)]
         low, high, known = ((a.minus(b, width) if task.measure.higher_is_better else b.minus(a, width)) for a, b in ends)
-        equal = _agreed(task, arm, base) if arm.missing + base.missing else known.equal
-        found.append(known.joined(low, high, equal))
+        found.append(known.joined(low, high, _agreed(task, arm, base) if arm.missing + base.missing else None))
     return list(found)
 
 

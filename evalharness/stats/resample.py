@@ -45,14 +45,15 @@ class Bootstrap:
     ch. 5), where a = Phi(-sqrt(u/(u-1))·t(1 - alpha/2; u-1)) widens alpha/2 for u units as Student's t would
     ("expanded percentile", Hesterberg 2015, The American Statistician 69:371; a -> alpha/2 as u grows).
     Below 20 units, or with too few draws for the level, there is no interval: it is all that is possible (`clip`).
-    `equal` is the value if the units show no spread at all; the half width is then `span`·(1 - alpha^(1/u)).
+    `equal` is where the units show no spread at all, the least and the greatest such value (one, unless outputs are
+    missing); the interval then reaches `span`·(1 - alpha^(1/u)) beyond both.
     """
 
     estimate: float
     low: Floats
     high: Floats
     units: int
-    equal: float | None
+    equal: tuple[float, float] | None
     span: float
     clip: tuple[float, float]
 
@@ -75,7 +76,7 @@ class Bootstrap:
         low, high = self._limits(alpha / 2)
         if self.equal is not None:
             half = unseen_half_width(self.units, alpha, self.span)
-            low, high = min(low, self.equal - half), max(high, self.equal + half)
+            low, high = min(low, self.equal[0] - half), max(high, self.equal[1] + half)
         return Interval(self.estimate, max(low, self.clip[0]), min(high, self.clip[1]), self.method, level)
 
     def _limits(self, tail: float) -> tuple[float, float]:
@@ -88,11 +89,11 @@ class Bootstrap:
 
     def p_below(self, x: float) -> float:
         beyond = len(self.high) - int(np.searchsorted(self.high, x, side="left"))
-        return self._p(beyond, None if self.equal is None else x - self.equal)
+        return self._p(beyond, None if self.equal is None else x - self.equal[1])
 
     def p_above(self, x: float) -> float:
         beyond = int(np.searchsorted(self.low, x, side="right"))
-        return self._p(beyond, None if self.equal is None else self.equal - x)
+        return self._p(beyond, None if self.equal is None else self.equal[0] - x)
 
     def _p(self, beyond: int, equal_gap: float | None) -> float:
         if self.refused:
@@ -101,9 +102,14 @@ class Bootstrap:
         p = float(stdtr(u - 1, math.sqrt((u - 1) / u) * ndtri(share)))
         return p if equal_gap is None else max(p, unseen_alpha(u, equal_gap, self.span) / 2)
 
-    def joined(self, low: Bootstrap, high: Bootstrap, equal: float | None = None) -> Bootstrap:
-        """This estimate with the lower end of `low` and the upper of `high`: missing outputs at either extreme."""
-        return replace(self, low=low.low, high=high.high, equal=equal)
+    def joined(self, low: Bootstrap, high: Bootstrap, agreed: float | None = None) -> Bootstrap:
+        """This estimate with the lower end of `low` and the upper of `high`: missing outputs at either extreme.
+
+        `agreed` is what the outputs that are there agree on; an extreme without spread of its own counts as well.
+        """
+        flat = [end for side in (low, high) if side.equal is not None for end in side.equal]
+        values = flat if agreed is None else [*flat, agreed]
+        return replace(self, low=low.low, high=high.high, equal=(min(values), max(values)) if values else None)
 
 
 def bootstrap_one(
@@ -163,7 +169,7 @@ class Drawn:
 def _evidence(value: float, draws: Floats, units: int, span: float, clip: tuple[float, float]) -> Bootstrap:
     ordered = np.sort(draws)
     flat = max(ordered[-1] - value, value - ordered[0]) <= 1e-9 * max(1e-3, abs(value))  # the units agree, or the arms do
-    return Bootstrap(value, ordered, ordered, units, value if flat else None, span, clip)
+    return Bootstrap(value, ordered, ordered, units, (value, value) if flat else None, span, clip)
 
 
 def drawn(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,22 @@ def test_missing_outputs_cannot_make_agreement_certain() -> None:
     holed[3] = np.nan
     full, partial = scores([constant, holed], RATIO)
     assert partial.low <= full.low < full.high <= partial.high
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_missing_outputs_cannot_make_the_end_of_the_range_certain(right: float) -> None:
+    """Every draw has the same value though the outputs differ (BLEU of one-word answers is 0): that is not certainty."""
+    sizes = 1.0 + np.arange(60) % 7
+    whole = np.column_stack([right * sizes, sizes])
+    gaps = whole.copy()
+    gaps[3] = np.nan
+    ends = (np.zeros_like(whole), np.zeros_like(whole)) if right == 0 else (whole * [0, 1], whole)
+    measure = replace(RATIO, worst=ends[0], best=ends[1])
+    full, partial = scores([whole, gaps], measure)
+    assert partial.low <= full.low < full.high <= partial.high
+    complete, missing = (compare(arm, whole[::-1], measure).difference for arm in (whole, gaps))
+    assert missing.low <= complete.low
+    assert missing.high >= complete.high
 
 
 def test_high_levels_draw_enough() -> None:
