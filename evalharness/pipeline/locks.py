@@ -11,6 +11,9 @@ import fcntl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TextIO
+
+from evalharness.store.explain import explain
 
 PAUSE_S = 0.5
 
@@ -20,10 +23,10 @@ async def only_one(folder: str, what: str, waiting: Callable[[], None]) -> Async
     """Holds a lock in the job's folder: two evalh processes with one store do not buy the same thing side by side.
 
     While another process has it, waits for its end (and calls `waiting` once). A killed process holds nothing.
+    Raises StoreError if the folder cannot be written.
     """
     path = Path(folder) / f"{what}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _opened(path) as file:
         told = False
         while not _taken(file.fileno()):
             if not told:
@@ -31,6 +34,14 @@ async def only_one(folder: str, what: str, waiting: Callable[[], None]) -> Async
                 waiting()
             await asyncio.sleep(PAUSE_S)
         yield
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+    except OSError as error:
+        raise explain(path, str(error), 0.0) from None
 
 
 def held(folder: str, what: str) -> bool:
