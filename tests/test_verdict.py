@@ -57,6 +57,20 @@ def test_gate_fails_a_worse_candidate() -> None:
     assert "worse by 10.4 to 19.8 points" in verdict.sentence
 
 
+def test_arms_that_agree_on_every_item_are_told_how_many_items_could_show_it() -> None:
+    """No spread is no proof: what was not seen may differ by the whole range, so few items are too few."""
+    lengths = [3.0] * 60
+    rule = {"against": "few-shot", "rules": [{"metric": "exact_match", "margin": 1.0}]}
+    for higher in (True, False):
+        view = made_view({"few-shot": lengths, "tuned": lengths}, kind="mean", bounds=(0.0, 100.0), higher=higher, gate=rule)
+        verdict = gate(view)
+        needed = verdict.evidence["candidates"][0]["checks"][0]["items_needed"]
+        assert (verdict.outcome, needed) == ("INCONCLUSIVE", 299)
+        assert "If nothing changed, about 300 items would settle it" in verdict.sentence
+        enough = made_view({"few-shot": [3.0] * 299, "tuned": [3.0] * 299}, kind="mean", bounds=(0.0, 100.0), gate=rule)
+        assert gate(enough).outcome == "PASS"
+
+
 def test_gate_is_inconclusive_where_the_items_cannot_tell_and_says_how_many_could() -> None:
     verdict = gate(one(20, 20))
     check = verdict.evidence["candidates"][0]["checks"][0]

@@ -40,6 +40,7 @@ from evalharness.stats.outcomes import Measure, Outcomes, outcomes
 from evalharness.stats.plan import (
     Chances,
     Rule,
+    agreeing_items_needed,
     chance_to_pass,
     chances,
     items_needed,
@@ -85,6 +86,7 @@ __all__ = [
     "StudentT",
     "Tango",
     "Wilson",
+    "agreeing_items_needed",
     "approximate_randomization",
     "benjamini_hochberg",
     "bonferroni",

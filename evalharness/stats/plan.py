@@ -219,6 +219,17 @@ def mean_items_needed(margin: float, sd: float, level: float = 0.95, power: floa
     return high
 
 
+def agreeing_items_needed(margin: float, span: float, level: float = 0.95) -> int | None:
+    """The least number of units that all agree at which the half width span·(1 - alpha^(1/n)) is below `margin`, or None.
+
+    What data without any spread need: see `unseen_half_width`.
+    """
+    if margin <= 0 or math.isinf(span):
+        return None
+    needed = 1 if margin >= span else math.floor(math.log(alpha_of(level)) / math.log1p(-margin / span)) + 1
+    return needed if needed <= MOST_ITEMS else None
+
+
 def miller_sample_size(omega2: float, difference: float, level: float = 0.95, power: float = POWER) -> int:
     """Questions needed to see a paired difference: (z(alpha/2) + z(beta))²·omega²/difference², rounded up.
 

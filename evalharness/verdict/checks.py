@@ -22,11 +22,20 @@ from typing import Any
 
 import evalharness.verdict.correcting as correcting
 from evalharness.spec import Rule
-from evalharness.stats import Evidence, Labelled, Tango, items_to_settle, mean_items_needed
+from evalharness.stats import (
+    Bootstrap,
+    Evidence,
+    Labelled,
+    StudentT,
+    Tango,
+    agreeing_items_needed,
+    items_to_settle,
+    mean_items_needed,
+)
 from evalharness.stats.gates import Check as Test
 from evalharness.stats.gates import Checked, Outcome
 from evalharness.stats.gates import gate as judge
-from evalharness.verdict.evidence import Opinion, gains, said, scores
+from evalharness.verdict.evidence import Mirrored, Opinion, gains, said, scores
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.records import interval_json, plain
 from evalharness.verdict.view import Rows, View
@@ -127,14 +136,17 @@ class Check:
 def needed(evidence: Evidence, gap: float, difference: float, level: float) -> int | None:
     """Units (items or clusters) that show with 80% chance that the truth lies above `difference` - `gap`, or None.
 
-    Right/wrong differences by enumeration, any other number by its standard error here.
+    Right/wrong differences by enumeration, any other number by its standard error here; where there is no spread at all, by
+    what can have gone unseen.
     """
-    if isinstance(evidence, Opinion):
+    while isinstance(evidence, (Opinion, Mirrored)):
         evidence = evidence.inner
     if gap <= 0 or isinstance(evidence, Labelled):  # labels come first: see `Check.labels_needed`
         return None
     if isinstance(evidence, Tango):
         return _settled(difference - gap, difference, max(evidence.discordance, 1 / evidence.n), level)
+    if isinstance(evidence, (StudentT, Bootstrap)) and evidence.equal is not None:
+        return agreeing_items_needed(gap, evidence.span, level)
     spread = evidence.se * math.sqrt(evidence.units)
     return mean_items_needed(gap, spread, level) if math.isfinite(spread) else None
 

@@ -7,6 +7,7 @@ import pytest
 
 from evalharness.stats import (
     Rule,
+    agreeing_items_needed,
     chance_to_pass,
     chances,
     items_needed,
@@ -17,6 +18,7 @@ from evalharness.stats import (
     visible_difference,
     visible_mean_difference,
 )
+from evalharness.stats.interval import unseen_half_width
 from tests.stats.test_rates import DISCORDANCES
 
 
@@ -111,3 +113,11 @@ def test_miller_counts_resampling() -> None:
 def test_points_are_no_proportions(rule: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="must be proportions"):
         Rule(*rule)
+
+
+def test_units_that_agree_are_enough_where_the_unseen_cannot_reach_the_margin() -> None:
+    needed = agreeing_items_needed(0.02, 1.0, 0.95)
+    assert needed is not None
+    assert unseen_half_width(needed, 0.05, 1.0) < 0.02 <= unseen_half_width(needed - 1, 0.05, 1.0)
+    assert agreeing_items_needed(2.0, 1.0) == 1
+    assert [agreeing_items_needed(*case) for case in ((0.0, 1.0), (0.1, math.inf), (1e-9, 1.0))] == [None] * 3
