@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from evalharness.errors import ConfigError
 from evalharness.stats import tango
 from evalharness.verdict import Verdict, decide, gate, level_of
+from evalharness.verdict.wording import about
 from tests.report.views import made_view
 
 quick = settings(max_examples=30, deadline=None, derandomize=True)
@@ -69,6 +70,26 @@ def test_arms_that_agree_on_every_item_are_told_how_many_items_could_show_it() -
         assert "If nothing changed, about 300 items would settle it" in verdict.sentence
         enough = made_view({"few-shot": [3.0] * 299, "tuned": [3.0] * 299}, kind="mean", bounds=(0.0, 100.0), gate=rule)
         assert gate(enough).outcome == "PASS"
+
+
+def test_a_floor_that_five_right_answers_of_five_cannot_show_asks_for_more_than_five_items() -> None:
+    for values, higher, floor in ((1.0, True, 0.6), (0.0, False, 0.4)):
+        rule = {"against": "few-shot", "rules": [{"metric": "exact_match", "at_least": floor}]}
+        verdict = gate(made_view({"few-shot": [values] * 5, "tuned": [values] * 5}, higher=higher, gate=rule))
+        assert verdict.evidence["candidates"][0]["checks"][0]["items_needed"] == 6
+        assert "about 6 items would settle it" in verdict.sentence
+
+
+def test_what_a_slice_lacks_is_told_in_items_of_the_whole_test_set() -> None:
+    slices = {"lang": ["de" if i % 10 == 0 else "en" for i in range(400)]}
+    rules = [{"metric": "exact_match", "margin": 0.5}, {"metric": "exact_match", "margin": 0.12, "slice": "lang=de"}]
+    values = [1.0 if i % 3 else 0.0 for i in range(400)]
+    other = [1 - value if i in (10, 20, 30, 60) else value for i, value in enumerate(values)]
+    verdict = gate(made_view({"few-shot": values, "tuned": other}, slices=slices, gate={"against": "few-shot", "rules": rules}))
+    open_one = verdict.evidence["candidates"][0]["checks"][1]
+    assert (open_one["n"], open_one["result"]) == (40, "INCONCLUSIVE")
+    assert 40 < open_one["items_needed"] < 400
+    assert f"If nothing changed, {about(10 * open_one['items_needed'])} items would settle it" in verdict.sentence
 
 
 def test_gate_is_inconclusive_where_the_items_cannot_tell_and_says_how_many_could() -> None:

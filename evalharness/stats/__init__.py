@@ -48,6 +48,7 @@ from evalharness.stats.plan import (
     mean_chance_to_pass,
     mean_items_needed,
     miller_sample_size,
+    rate_items_needed,
     visible_difference,
     visible_mean_difference,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "ppi",
     "ppi_evidence",
     "randomizations",
+    "rate_items_needed",
     "schedule",
     "score_evidence",
     "scores",

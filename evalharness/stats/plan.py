@@ -219,6 +219,23 @@ def mean_items_needed(margin: float, sd: float, level: float = 0.95, power: floa
     return high
 
 
+def rate_items_needed(floor: float, rate: float, level: float = 0.95, power: float = POWER) -> int | None:
+    """The least number of items at which Wilson's lower end lies above `floor` with chance `power` at a true `rate`, exactly.
+
+    Wilson's L > floor iff k > n·floor + z·sqrt(n·floor·(1 - floor)); k is Binomial(n, rate). None if the rate is not above
+    the floor, or beyond ten million. Both are proportions.
+    """
+    if rate <= floor:
+        return None
+    z, floor = float(-ndtri(alpha_of(level) / 2)), max(0.0, floor)
+
+    def chance(n: int) -> float:
+        least = math.floor(n * floor + z * math.sqrt(n * floor * (1 - floor))) + 1
+        return float(_at_least(np.array([least]), np.array([n]), min(1.0, rate))[0])
+
+    return _least_lasting(lambda n: chance(n) >= power)
+
+
 def agreeing_items_needed(margin: float, span: float, level: float = 0.95) -> int | None:
     """The least number of units that all agree at which the half width span·(1 - alpha^(1/n)) is below `margin`, or None.
 

@@ -28,9 +28,11 @@ from evalharness.stats import (
     Labelled,
     StudentT,
     Tango,
+    Wilson,
     agreeing_items_needed,
     items_to_settle,
     mean_items_needed,
+    rate_items_needed,
 )
 from evalharness.stats.gates import Check as Test
 from evalharness.stats.gates import Checked, Outcome
@@ -50,6 +52,8 @@ class Check:
     measure: Measure
     slice: str | None
     n: int
+    whole: int
+    """Items of the test set, of which the slice has `n`."""
     evidence: Evidence
     found: Checked
     labels: int | None = None
@@ -80,6 +84,11 @@ class Check:
         """Items at which it passes with 80% chance: if nothing changed (margin), or if the score is as found (floor)."""
         units = needed(self.evidence, self._gap(), 0.0, self.found.interval.level)
         return None if units is None else math.ceil(units * self.n / self.evidence.units)
+
+    def items_needed_in_all(self) -> int | None:
+        """`items_needed`, counted in items of a test set whose slices grow alike."""
+        items = self.items_needed()
+        return None if items is None else math.ceil(items * self.whole / self.n)
 
     def labels_needed(self) -> int | None:
         """`items_needed` in labelled items, where labels correct a judge; None if no number of them is enough."""
@@ -136,15 +145,19 @@ class Check:
 def needed(evidence: Evidence, gap: float, difference: float, level: float) -> int | None:
     """Units (items or clusters) that show with 80% chance that the truth lies above `difference` - `gap`, or None.
 
-    Right/wrong differences by enumeration, any other number by its standard error here; where there is no spread at all, by
-    what can have gone unseen.
+    Right/wrong scores and differences by enumeration, any other number by its standard error here; where there is no spread
+    at all, by what can have gone unseen.
     """
+    errors = isinstance(evidence, Mirrored)
     while isinstance(evidence, (Opinion, Mirrored)):
         evidence = evidence.inner
     if gap <= 0 or isinstance(evidence, Labelled):  # labels come first: see `Check.labels_needed`
         return None
     if isinstance(evidence, Tango):
         return _settled(difference - gap, difference, max(evidence.discordance, 1 / evidence.n), level)
+    if isinstance(evidence, Wilson):
+        rate = 1 - evidence.estimate if errors else evidence.estimate  # fewer errors wanted: more items without one
+        return rate_items_needed(rate - gap, rate, level)
     if isinstance(evidence, (StudentT, Bootstrap)) and evidence.equal is not None:
         return agreeing_items_needed(gap, evidence.span, level)
     spread = evidence.se * math.sqrt(evidence.units)
@@ -177,7 +190,7 @@ def _check(
         labels = correcting.answers(view, candidate, rule.metric, rows)
     elif measure.asks:
         labels = correcting.pairs(view, candidate, reference, rule.metric, rows)
-    return Check(rule, measure, name, view.n if rows is None else int(rows.sum()), evidence, done, labels)
+    return Check(rule, measure, name, view.n if rows is None else int(rows.sum()), view.n, evidence, done, labels)
 
 
 def _evidence(view: View, rule: Rule, candidates: Sequence[str], reference: str, level: float, rows: Rows | None) -> Mapping[str, Evidence]:

@@ -53,7 +53,7 @@ class Gated:
         open_checks = [check for check in self.checks if check.result == "INCONCLUSIVE"]
         if self.answer == "INVALID":
             return f"{self.reason}."
-        known = [items for check in open_checks if (items := check.items_needed()) is not None]
+        known = [items for check in open_checks if (items := check.items_needed_in_all()) is not None]
         if any(check.held_back for check in open_checks):
             return f"Worse by itself, but not once all {several(len(self.checks), 'check')} are counted (Holm)."
         labels = [number for check in open_checks if (number := check.labels_needed()) is not None]
@@ -61,7 +61,7 @@ class Gated:
             return f"If nothing changed, {about(max(labels))} labelled items would settle it (80% chance): evalh label."
         if not known:
             return "No number of items can show it: the margin is 0 or the score is not above the floor."
-        if max(known) <= open_checks[0].n:
+        if max(known) <= open_checks[0].whole:
             return f"Had nothing changed, {about(max(known))} items would usually do: the candidate may well be worse."
         return f"If nothing changed, {about(max(known))} items would settle it (80% chance)."
 

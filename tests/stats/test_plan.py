@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import bdtr
 
 from evalharness.stats import (
     Rule,
@@ -15,8 +16,10 @@ from evalharness.stats import (
     mean_chance_to_pass,
     mean_items_needed,
     miller_sample_size,
+    rate_items_needed,
     visible_difference,
     visible_mean_difference,
+    wilson,
 )
 from evalharness.stats.interval import unseen_half_width
 from tests.stats.test_rates import DISCORDANCES
@@ -121,3 +124,15 @@ def test_units_that_agree_are_enough_where_the_unseen_cannot_reach_the_margin() 
     assert unseen_half_width(needed, 0.05, 1.0) < 0.02 <= unseen_half_width(needed - 1, 0.05, 1.0)
     assert agreeing_items_needed(2.0, 1.0) == 1
     assert [agreeing_items_needed(*case) for case in ((0.0, 1.0), (0.1, math.inf), (1e-9, 1.0))] == [None] * 3
+
+
+def test_items_needed_for_a_floor_are_counted_by_wilsons_interval_also_where_all_are_right() -> None:
+    z2 = 3.841458820694124
+    for floor in (0.5, 0.9, 0.99):
+        assert rate_items_needed(floor, 1.0) == max(5, math.floor(floor * z2 / (1 - floor)) + 1)
+    needed = rate_items_needed(0.85, 0.9)
+    assert needed is not None
+    for n in (needed, needed + 7):
+        fewest = next(k for k in range(n + 1) if wilson(k, n).low > 0.85)
+        assert 1 - bdtr(fewest - 1, n, 0.9) >= 0.8
+    assert [rate_items_needed(*case) for case in ((0.9, 0.9), (0.9, 0.5), (1.0, 1.0), (0.5, 0.5 + 1e-6))] == [None] * 4
