@@ -17,7 +17,7 @@ from evalharness.metrics.sacrebleu import Bleu
 from evalharness.report import build
 from evalharness.stats import Interval
 from evalharness.store import Store
-from evalharness.verdict import compare_past, decide_deployed, find, gate_past, load
+from evalharness.verdict import compare_past, decide_deployed, find, gate, gate_past, load, note
 from evalharness.verdict.deployed import apart
 from evalharness.verdict.history import past
 from tests.report.made import Made, trained
@@ -59,7 +59,25 @@ def test_the_gate_fails_what_fell_behind_a_pinned_run_and_passes_what_did_not_ch
     assert kept.outcome in {"PASS", "INCONCLUSIVE"}
     both = gate_past(view, where, candidates=["few-shot", "tuned"])
     assert both.evidence["level"] == pytest.approx(0.975)
-    assert "2 arms were judged, so every interval is at 97.5%." in both.sentences
+    assert "2 arms were compared, so every interval is at 97.5%." in both.sentences
+
+
+def test_naming_one_of_several_candidates_narrows_no_interval(tmp_path: Path) -> None:
+    made = Made(n=120, run=FIRST).arm("few-shot", right=0.4)
+    store = made.arm("a", "candidate", right=0.5).arm("b", "candidate", right=0.6).store(tmp_path)[0]
+    Made(n=120, run=SECOND).arm("few-shot", right=0.4).arm("a", "candidate", right=0.5).arm("b", "candidate", right=0.6).store(tmp_path)
+    view = load(store, SECOND)
+    assert gate_past(view, find(view, "last/few-shot"), candidates=["b"]).evidence["level"] == pytest.approx(0.975)
+    assert gate(view, candidates=["b"]).evidence["level"] == pytest.approx(0.975)
+    assert gate_past(view, find(view, "last"), candidates=["few-shot", "a", "b"]).evidence["candidates_compared"] == 3
+    more = gate(view, candidates=["few-shot", "a", "b"], against="few-shot")
+    assert more.evidence["level"] == pytest.approx(1 - 0.05 / 3)
+    assert "3 candidates (few-shot, a and b), so every interval is at 98.3%." in more.sentences
+
+
+def test_the_arms_of_another_run_are_no_candidates_in_the_ledger(two: Store) -> None:
+    view = load(two, SECOND)
+    assert note(two, gate_past(view, find(view, "last"), candidates=["few-shot", "tuned"])).candidates == 2
 
 
 def test_a_changed_test_set_is_compared_on_what_both_runs_have(tmp_path: Path) -> None:

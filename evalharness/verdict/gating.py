@@ -12,11 +12,11 @@ from typing import Any
 
 from evalharness.errors import ConfigError, Problem
 from evalharness.spec import GateSpec
-from evalharness.stats import MOST_MISSING
+from evalharness.stats import MOST_MISSING, bonferroni_level
 from evalharness.stats.gates import Outcome
 from evalharness.verdict.checks import Check, check_all
 from evalharness.verdict.records import Verdict, plain
-from evalharness.verdict.view import Contender, View, confidence_of, level_of, reference_of
+from evalharness.verdict.view import Contender, View, confidence_of, reference_of
 from evalharness.verdict.wording import about, listed, percent, several
 
 WORST_FIRST: tuple[Outcome, ...] = ("FAIL", "INVALID", "INCONCLUSIVE", "PASS")
@@ -76,28 +76,29 @@ def gate(
 ) -> Verdict:
     """Judge the run's candidates (or those named) by the gate's rules; what is left out comes from the run's suite.
 
-    With K candidates every interval is at level 1 - α/K. Raises ConfigError if there are no rules, no candidates, or
-    a rule names what the run does not have.
+    With K candidates every interval is at level 1 - α/K, also where a few of them are named. Raises ConfigError if there are
+    no rules, no candidates, or a rule names what the run does not have.
     """
     spec = spec or (view.suite.gate if view.suite is not None else None)
     if spec is None:
         raise ConfigError([Problem("", "gate", "the suite has no gate", "Add gate: {rules: [{metric: ..., margin: ...}]}")])
     reference = against or spec.against or reference_of(view)
     chosen = _chosen(view, candidates, reference)
-    level = level_of(view, confidence)
+    tried = compared(view, [label for label in chosen if view.contender(label).problem is None])
+    level = bonferroni_level(confidence_of(view, confidence), len(tried))
     found = gate_each(view, spec, chosen, reference, level)
     evidence = {
         "against": reference,
         "confidence": plain(confidence_of(view, confidence)),
         "level": plain(level),
-        "candidates_compared": len(view.candidates),
+        "candidates_compared": len(tried),
         "n": view.n,
         "candidates": [each.as_json() for each in found],
         "arm_ids": {label: view.contender(label).arm.arm_id for label in [*chosen, reference]},
     }
     sentences = [each.sentence(reference) for each in found]
-    if len(view.candidates) > 1:
-        sentences.append(_correction(view, level))
+    if len(tried) > 1:
+        sentences.append(_correction(tried, level))
     return Verdict(
         "gate", worst_of(found), (*sentences, *view.caution), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name
     )
@@ -156,6 +157,11 @@ def _sentences(checks: Sequence[Check]) -> str:
     return " ".join(f"{check.sentence()}." for check in checks)
 
 
-def _correction(view: View, level: float) -> str:
-    names = listed([each.label for each in view.candidates])
-    return f"{several(len(view.candidates), 'candidate')} ({names}), so every interval is at {percent(level)}."
+def compared(view: View, chosen: Sequence[str]) -> list[str]:
+    """Whose luck is corrected for: all candidates of the run, also where a few are named, or the arms named if those are more."""
+    candidates = [each.label for each in view.candidates]
+    return candidates if len(candidates) >= len(chosen) else [*chosen]
+
+
+def _correction(tried: Sequence[str], level: float) -> str:
+    return f"{several(len(tried), 'candidate')} ({listed([*tried])}), so every interval is at {percent(level)}."

@@ -19,7 +19,7 @@ from evalharness.stats import bonferroni_level
 from evalharness.store import Part, Run, RunArm
 from evalharness.verdict.comparing import compare
 from evalharness.verdict.evidence import scores, value
-from evalharness.verdict.gating import Gated, gate_each, worst_of
+from evalharness.verdict.gating import Gated, compared, gate_each, worst_of
 from evalharness.verdict.records import Verdict, plain
 from evalharness.verdict.view import View, assembled, confidence_of, reference_of
 from evalharness.verdict.wording import percent, several
@@ -190,7 +190,7 @@ def compare_past(view: View, arm: str, where: Where, *, confidence: float | None
 def gate_past(view: View, where: Where, *, candidates: Sequence[str] | None = None, spec: GateSpec | None = None) -> Verdict:
     """`gate` each candidate (or arm named; every arm of a run without candidates) against its counterpart in another run.
 
-    With K arms judged every interval is at level 1 - α/K.
+    With K candidates, or as many arms judged, every interval is at level 1 - α/K, of a few that are named as well.
     """
     spec = spec or (view.suite.gate if view.suite is not None else None)
     if spec is None:
@@ -199,12 +199,13 @@ def gate_past(view: View, where: Where, *, candidates: Sequence[str] | None = No
     labels = list(dict.fromkeys(candidates)) if candidates else every
     labels = [view.contender(label).label for label in labels]
     both, names = beside(view, where, labels)
-    level = bonferroni_level(confidence_of(view), len(labels))
+    tried = compared(view, labels)
+    level = bonferroni_level(confidence_of(view), len(tried))
     found = {label: gate_each(both, spec, [label], names[label], level)[0] for label in labels}
     sentences = [each.sentence(names[label]) for label, each in found.items()]
-    if len(labels) > 1:
-        sentences.append(f"{several(len(labels), 'arm')} were judged, so every interval is at {percent(level)}.")
-    evidence = _evidence(both, found, names, level)
+    if len(tried) > 1:
+        sentences.append(f"{several(len(tried), 'arm')} were compared, so every interval is at {percent(level)}.")
+    evidence = {**_evidence(both, found, names, level), "candidates_compared": len(tried)}
     answer = worst_of(list(found.values()))
     return _about(Verdict("gate", answer, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name), where)
 
@@ -214,7 +215,6 @@ def _evidence(both: View, found: Mapping[str, Gated], names: Mapping[str, str], 
         "against": ", ".join(dict.fromkeys(names.values())),
         "confidence": plain(confidence_of(both)),
         "level": plain(level),
-        "candidates_compared": len(found),
         "n": both.n,
         "candidates": [each.as_json() for each in found.values()],
         "arm_ids": {label: both.contender(label).arm.arm_id for label in [*found, *dict.fromkeys(names.values())]},

@@ -49,5 +49,6 @@ def _count(rows: list[VerdictRow], verdict_id: str) -> Ledger:
     for row in rows[:number]:
         evidence = row.json["evidence"]
         assert isinstance(evidence, dict)  # as_row wrote it
-        seen |= {arm_id for label, arm_id in evidence["arm_ids"].items() if label != evidence["against"]}
+        references = evidence["against"].split(", ")  # several where arms are held against another run's; labels have no comma
+        seen |= {arm_id for label, arm_id in evidence["arm_ids"].items() if label not in references}
     return Ledger(number, len(seen))
