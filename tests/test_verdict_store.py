@@ -11,6 +11,7 @@ import pytest
 from evalharness.errors import ConfigError
 from evalharness.metrics.exact_match import ExactMatch
 from evalharness.metrics.sacrebleu import Bleu
+from evalharness.spec import GateSpec, Rule
 from evalharness.store import MetricRow, Store
 from evalharness.verdict import Verdict, View, compare, decide, gate, load, note
 from evalharness.verdict.measures import Measure
@@ -86,6 +87,15 @@ def test_compare_says_what_the_items_can_see_where_nothing_is_shown(view: View) 
     assert "no difference shown" in sentence
     assert "this test set can see" in sentence
     assert "equal" not in sentence
+
+
+def test_a_corpus_metric_is_never_told_to_need_fewer_items_than_it_is_bootstrapped_from(tmp_path: Path) -> None:
+    made = Made(n=12, metrics=[Bleu()]).arm("few-shot", right=0.4).arm("tuned", "candidate", right=1.0)
+    store, run_id = made.store(tmp_path)
+    verdict = gate(load(store, run_id), GateSpec(rules=(Rule(metric="bleu", at_least=1.0), Rule(metric="bleu", margin=90.0))))
+    checks = verdict.evidence["candidates"][0]["checks"]
+    assert [check["result"] for check in checks] == ["INCONCLUSIVE", "INCONCLUSIVE"]
+    assert all(check["items_needed"] >= 20 for check in checks)
 
 
 def test_compare_refuses_arms_without_outputs(view: View) -> None:

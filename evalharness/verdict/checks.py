@@ -37,6 +37,7 @@ from evalharness.stats import (
 from evalharness.stats.gates import Check as Test
 from evalharness.stats.gates import Checked, Outcome
 from evalharness.stats.gates import gate as judge
+from evalharness.stats.resample import FEWEST_UNITS
 from evalharness.verdict.evidence import Mirrored, Opinion, gains, said, scores
 from evalharness.verdict.measures import Measure
 from evalharness.verdict.records import interval_json, plain
@@ -159,9 +160,11 @@ def needed(evidence: Evidence, gap: float, difference: float, level: float) -> i
         rate = 1 - evidence.estimate if errors else evidence.estimate  # fewer errors wanted: more items without one
         return rate_items_needed(rate - gap, rate, level)
     if isinstance(evidence, (StudentT, Bootstrap)) and evidence.equal is not None:
-        return agreeing_items_needed(gap, evidence.span, level)
-    spread = evidence.se * math.sqrt(evidence.units)
-    return mean_items_needed(gap, spread, level) if math.isfinite(spread) else None
+        found = agreeing_items_needed(gap, evidence.span, level)
+    else:
+        spread = evidence.se * math.sqrt(evidence.units)
+        found = mean_items_needed(gap, spread, level) if math.isfinite(spread) else None
+    return max(found, FEWEST_UNITS) if found is not None and isinstance(evidence, Bootstrap) else found
 
 
 @lru_cache(maxsize=1024)
