@@ -249,3 +249,22 @@ def test_the_interval_of_a_difference_of_two_groups() -> None:
     assert found.high == pytest.approx(0.08 + np.hypot(0.12, 0.12))
     mirrored = apart(other, one)
     assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_another_day_or_run_without_new_scores_is_no_look_at_the_test_set(tmp_path: Path) -> None:
+    store = run(tmp_path, FIRST, 0.9, training=trained("t", shutdown_date="2027-01-31"))
+    view, days = load(store, FIRST), [datetime.date(2026, 12, day) for day in (1, 2)]
+    found = [decide_deployed(view, "tuned", today=day, lead_days=lead) for day in days for lead in (10, 90)]
+    run(tmp_path, SECOND, 0.9, training=trained("t", shutdown_date="2027-01-31"))
+    found.append(decide_deployed(load(store, SECOND), "tuned", today=days[0]))
+    assert {each.outcome for each in found} == {"KEEP", "RETRAIN"}
+    assert {note(store, each).number for each in found} == {1}
+
+
+def test_a_row_that_changed_makes_no_fresh_test_set_and_most_rows_do(tmp_path: Path) -> None:
+    for n, which in ((120, FIRST), (121, SECOND)):
+        store = Made(n=n, run=which).arm("few-shot", right=0.4).arm("tuned", "candidate", right=0.7).store(tmp_path)[0]
+        found = note(store, gate(load(store, which)))
+    assert found.sentence() == "Verdict 2 on this test set (1 of them before its rows changed), 1 candidate seen so far."
+    larger = Made(n=300, run=THIRD).arm("few-shot", right=0.4).arm("tuned", "candidate", right=0.7).store(tmp_path)[0]
+    assert note(larger, gate(load(larger, THIRD))).sentence() == "Verdict 1 on this test set, 1 candidate seen so far."

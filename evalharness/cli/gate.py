@@ -65,13 +65,14 @@ def gate(
 def told(store: Store, found: Verdict, *, as_json: bool) -> None:
     """Print a verdict and note it in the ledger of test-set use."""
     import json
+    from dataclasses import asdict
 
     from evalharness import verdict
     from evalharness.report import visible
 
     ledger = verdict.note(store, found)
     if as_json:
-        typer.echo(json.dumps(found.as_json() | {"ledger": {"number": ledger.number, "candidates": ledger.candidates}}))
+        typer.echo(json.dumps(found.as_json() | {"ledger": asdict(ledger)}))
         return
     for sentence in (*found.sentences, ledger.sentence()):
         typer.echo(visible(sentence))
@@ -92,12 +93,14 @@ def _in_github(found: Verdict) -> None:
     """In GitHub Actions: annotations on stderr's side of the log, and the job's summary."""
     import os
 
-    if os.environ.get("GITHUB_ACTIONS") != "true":
+    from evalharness.cli import in_github
+
+    if not in_github.in_github():
         return
     from evalharness.report import github
 
     for line in github.commands(found.as_json()):
-        typer.echo(line, err=True)  # the runner reads commands from both streams; stdout may be JSON
+        in_github.command(line)
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(github.summary(found.as_json()))

@@ -112,11 +112,27 @@ class Runs(Database):
 
     def verdicts(self, dataset_id: str, kind: str | None = None) -> list[VerdictRow]:
         """The verdicts reached on a dataset (of one kind), oldest first."""
-        columns = "verdict_id, run_id, kind, dataset_id, outcome, json, created"
-        sql = f"SELECT {columns} FROM verdicts WHERE dataset_id = ? AND (kind = ? OR ? IS NULL) ORDER BY created, verdict_id"
+        sql = f"SELECT {_VERDICT} FROM verdicts WHERE dataset_id = ? AND (kind = ? OR ? IS NULL) ORDER BY created, verdict_id"
         with self.reading() as con:
             rows = con.execute(sql, [dataset_id, kind, kind]).fetchall()
         return [_verdict(row) for row in rows]
+
+    def verdicts_about(self, dataset_id: str) -> list[VerdictRow]:
+        """The verdicts reached on a dataset, and on others that hold half of its samples or more, oldest first."""
+        with self.reading() as con:
+            rows = con.execute(_ABOUT, [dataset_id] * 3).fetchall()
+        return [_verdict(row) for row in rows]
+
+
+_VERDICT = "verdict_id, run_id, kind, dataset_id, outcome, json, created"
+_ABOUT = f"""
+    WITH mine AS (SELECT sample_id FROM samples WHERE dataset_id = ?)
+    SELECT {_VERDICT} FROM verdicts WHERE dataset_id = ? OR dataset_id IN (
+        SELECT dataset_id FROM samples JOIN mine USING (sample_id)
+        WHERE dataset_id IN (SELECT dataset_id FROM verdicts WHERE dataset_id <> ?)
+        GROUP BY dataset_id HAVING 2 * count(*) >= (SELECT count(*) FROM mine)
+    ) ORDER BY created, verdict_id
+"""
 
 
 def _run(row: tuple[Any, ...]) -> Run:

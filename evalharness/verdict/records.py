@@ -20,6 +20,9 @@ Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "ADOPT", "KEEP", "U
 EXIT_CODES: Mapping[str, int] = {"FAIL": 1, "INCONCLUSIVE": 3, "INVALID": 4}
 """Every other outcome ends with 0: compare and decide describe, only a gate stops a release."""
 
+_SCORES = {"difference", "rivals", "candidates"}
+"""What the evidence of a reason has where scores were looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -35,9 +38,13 @@ class Verdict:
 
     @property
     def verdict_id(self) -> str:
-        """Hash of what was found: asking again about the same scores, at other prices even, is the same use of the held-out set."""
-        found = {name: value for name, value in self.evidence.items() if name != "costs"}
-        return digest([self.kind, self.dataset_id, self.suite, self.outcome, found])
+        """Hash of what was found: asking again about the same scores, at other prices or on another day even, is the same use of
+        the held-out set. Of the reasons to retrain those count that scores speak for: not dates, rows or budgets."""
+        found = {name: value for name, value in self.evidence.items() if name not in ("costs", "reasons")}
+        if "reasons" not in self.evidence:
+            return digest([self.kind, self.dataset_id, self.suite, self.outcome, found])
+        looked = [each["evidence"] for each in self.evidence["reasons"] if not _SCORES.isdisjoint(each["evidence"])]
+        return digest([self.kind, self.dataset_id, self.suite, found, looked])
 
     @property
     def sentence(self) -> str:
