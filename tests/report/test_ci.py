@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -89,6 +91,24 @@ def test_the_action_takes_no_input_as_code_and_names_only_what_exists() -> None:
     assert used == set(action["inputs"])
     guide = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in guide for name in [*action["inputs"], *action["outputs"]])
+
+
+@pytest.mark.parametrize(("report", "gate", "told"), [(0, 3, "exit-code=3\noutcome=INCONCLUSIVE\n"), (2, 0, "exit-code=2\noutcome=\n")])
+def test_the_action_tells_every_exit_code_and_takes_candidates_with_spaces(tmp_path: Path, report: int, gate: int, told: str) -> None:
+    steps = {step["name"]: step for step in yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"]}
+    fake = tmp_path / "bin" / "evalh"
+    fake.parent.mkdir()
+    answer = """echo '{"outcome": "INCONCLUSIVE"}'"""
+    fake.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> "$CALLS"\nif [ "$1" = report ]; then exit {report}; fi\n{answer}\nexit {gate}\n')
+    fake.chmod(0o755)
+    inputs = {"SUITE": "a b.yaml", "AGAINST": "", "CANDIDATES": "one, 2 b ", "INCONCLUSIVE": "fail"}
+    env = {"PATH": f"{fake.parent}:{os.environ['PATH']}", "GITHUB_OUTPUT": "out.txt", "CALLS": str(tmp_path / "calls.txt"), **inputs}
+    bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps["Gate"]["run"]]
+    assert subprocess.run(bash, cwd=tmp_path, env=env, check=False).returncode == max(report, gate)
+    assert (tmp_path / "out.txt").read_text() == told
+    calls = (tmp_path / "calls.txt").read_text().splitlines()
+    assert calls[:2] == ["report", "a b.yaml"]
+    assert [calls[i + 1] for i, word in enumerate(calls) if word == "--candidate"] == ([] if report else ["one", "2 b"])
 
 
 def _inputs(text: str) -> list[str]:
