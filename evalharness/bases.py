@@ -10,11 +10,14 @@ import importlib.util
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from evalharness.errors import ConfigError, MissingExtra, Problem
 from evalharness.ids import digest, file_digest
 
 TEMPLATE = "chat_template.jinja"
+_ELSEWHERE = ("chat_template.json", "additional_chat_templates")
+"""Where a folder may keep templates that only its tokenizer can read."""
 
 
 def require(*packages: str, needed_by: str) -> None:
@@ -22,6 +25,12 @@ def require(*packages: str, needed_by: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, "local", needed_by)
+
+
+def require_four_bit() -> None:
+    """Raises MissingExtra if weights cannot be loaded in 4 bits here for want of a package."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtra("bitsandbytes", "qlora", "load_in_4bit")
 
 
 def resolve(base: str, root: Path | None = None) -> str:
@@ -55,6 +64,15 @@ def identity(base: str, revision: str | None = None) -> dict[str, str]:
         return {"base": name, "revision": revision or "main"}
 
 
+def ends(base: str) -> dict[str, str]:
+    """{"ends"}: hash of the tokens that a folder's settings say end an answer; nothing for a hub id, whose commit fixes them."""
+    folder = Path(resolve(base))
+    if not folder.is_dir():
+        return {}
+    named = (("generation_config.json", "eos_token_id"), ("tokenizer_config.json", "eos_token"))
+    return {"ends": digest([_setting(folder / file, key) for file, key in named])}
+
+
 def check(name: str, revision: str | None = None) -> str:
     """The revision to load: a cached commit before the network, so that what `identity` said is what is loaded.
 
@@ -71,7 +89,14 @@ def check(name: str, revision: str | None = None) -> str:
         raise bad(name, "has no config.json", "Give the folder of a saved transformers model")
     if not list(folder.glob("*.safetensors")):
         raise bad(name, "has no *.safetensors weights", "Save the model with safetensors; pickled weights are not read")
+    if not _template_entry(folder) and not any((folder / other).exists() for other in _ELSEWHERE):
+        raise mute(name)
     return "main"
+
+
+def mute(base: str) -> ConfigError:
+    """The error about a base that no chat can be written for."""
+    return bad(base, "has no chat template", f"Use a chat model, or put a {TEMPLATE} beside its tokenizer")
 
 
 def bad(base: str, found: str, fix: str) -> ConfigError:
@@ -93,11 +118,14 @@ def _files_digest(files: tuple[Path, ...], _state: tuple[tuple[int, int], ...]) 
 def _template_entry(folder: Path) -> dict[str, str]:
     if (folder / TEMPLATE).is_file():
         return {"template": digest((folder / TEMPLATE).read_text("utf-8"))}
-    config = folder / "tokenizer_config.json"
-    template = json.loads(config.read_text("utf-8")).get("chat_template") if config.is_file() else None
+    template = _setting(folder / "tokenizer_config.json", "chat_template")
     if isinstance(template, list):  # several named templates, as older tokenizers kept them
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
     return {"template": digest(template)} if template else {}
+
+
+def _setting(file: Path, key: str) -> Any:
+    return json.loads(file.read_text("utf-8")).get(key) if file.is_file() else None
 
 
 def _snapshot(name: str, revision: str | None) -> Path | None:

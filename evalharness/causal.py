@@ -11,20 +11,22 @@ go through `encode_prompt`/`encode_example`, so what a model is trained to conti
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from evalharness.bases import TEMPLATE, bad, check, identity, require, resolve
-from evalharness.errors import ConfigError, MissingExtra, Problem
+from evalharness.bases import bad, check, identity, mute, require, require_four_bit, resolve
+from evalharness.errors import ConfigError, Problem
 from evalharness.ids import digest
 from evalharness.records import Message
 
 __all__ = ["Causal", "Example", "encode_example", "encode_prompt", "identity", "load", "resolve", "template_hash"]
 
+_VARIABLES = {"enable_thinking": False}
+"""What templates are given: the models that may think aloud or not are asked not to, as the rows show no thoughts and all of an
+answer is scored."""
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -82,7 +84,7 @@ def load(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise bad(base, f"cannot be loaded: {reason}", "Give a causal language model with safetensors weights") from error
     if tokenizer.chat_template is None:
-        raise bad(base, "has no chat template", f"Use a chat model, or put a {TEMPLATE} beside its tokenizer")
+        raise mute(base)
     if not load_in_4bit:
         model.to(device)
     return Causal(model.eval(), tokenizer, device, dtype, identity(base, revision), base)
@@ -124,7 +126,7 @@ def _render(tokenizer: Any, messages: Sequence[Message], *, prompt: bool) -> str
 
     chat = [message.as_dict() for message in messages]
     try:
-        return str(tokenizer.apply_chat_template(chat, add_generation_prompt=prompt, tokenize=False))
+        return str(tokenizer.apply_chat_template(chat, add_generation_prompt=prompt, tokenize=False, **_VARIABLES))
     except TemplateError as error:
         roles = ", ".join(message.role for message in messages)
         raise ConfigError(f"the model's chat template refuses the turns ({roles}): {error}") from error
@@ -139,7 +141,7 @@ def _masked(tokenizer: Any, messages: Sequence[Message]) -> tuple[list[int], int
         found = "the model's chat template renders a finished chat differently from its prompt, so the answer cannot be found in it"
         raise ConfigError([Problem("", "base", found, "Use a model whose template has {% generation %} marks")])
     chat = [message.as_dict() for message in messages]
-    encoded = tokenizer.apply_chat_template(chat, return_dict=True, return_assistant_tokens_mask=True)
+    encoded = tokenizer.apply_chat_template(chat, return_dict=True, return_assistant_tokens_mask=True, **_VARIABLES)
     mask = list(encoded["assistant_masks"])
     if 1 not in mask:
         raise ConfigError("the model's chat template marks no part of the last turn as the answer")
@@ -189,8 +191,7 @@ def _dtype(dtype: str, device: str) -> str:
 
 
 def _four_bit(device: str, compute: Any) -> Any:
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise MissingExtra("bitsandbytes", "qlora", "load_in_4bit")
+    require_four_bit()
     if not device.startswith("cuda"):
         raise ConfigError([Problem("", "load_in_4bit", f"needs a CUDA device, found {device}", "Remove it to train in full precision")])
     transformers: Any = importlib.import_module("transformers")

@@ -87,6 +87,10 @@ def test_folders_that_hold_no_usable_model(folder: Path, tmp_path: Path) -> None
     mute = Path(shutil.copytree(folder, tmp_path / "mute"))
     (mute / "chat_template.jinja").unlink()
     assert "has no chat template" in _message(base=str(mute))
+    with pytest.raises(ConfigError, match="has no chat template"):  # before anything is loaded
+        bases.check(str(mute))
+    (mute / "chat_template.json").write_text("{}")
+    assert bases.check(str(mute)) == "main"
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
     (broken / "config.json").write_text("{}")
     assert "cannot be loaded" in _message(base=str(broken))
@@ -233,6 +237,20 @@ def test_a_template_that_rewrites_history_needs_marks() -> None:
     )
     with pytest.raises(ConfigError, match="marks no part"):
         causal.encode_example(_tokenizer(elsewhere), CHAT, 1000)
+
+
+THINKS = (  # as Qwen3's: finished answers follow a thought, be it empty, and prompts open it only where none is wanted
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def test_a_model_that_may_think_aloud_is_asked_and_taught_the_answer_alone() -> None:
+    tokenizer = _tokenizer(THINKS)
+    example = causal.encode_example(tokenizer, CHAT, 1000)
+    assert tokenizer.decode(example.ids[example.answer_start :]) == "4<|im_end|>"
+    assert list(example.ids[: example.answer_start]) == causal.encode_prompt(tokenizer, CHAT[:-1])
 
 
 def test_an_answer_without_an_end_of_turn_gets_one() -> None:

@@ -82,6 +82,8 @@ def _show(plan: Plan, result: Result, store: Store, *, quiet: bool, as_json: boo
 
 def _done(result: Result) -> str:
     tally = result.tally
+    if not tally.asked and not tally.scored and result.failures:
+        return f"Nothing was made, as is said below; {tally.kept:,} outputs kept from before. Run {result.run_id}"
     if not tally.asked and not tally.scored:
         return f"Nothing was missing: all {tally.kept:,} outputs and their scores were stored before. Run {result.run_id}"
     failed = f", {tally.failed:,} of them failed and are tried again by the next run" if tally.failed else ""

@@ -74,8 +74,8 @@ class LocalModel:
         return f"local:{digest(settings)}"
 
     def identity(self) -> dict[str, str]:
-        """Hashes of weights and template (or hub id and revision), and the dtype or quantisation if one was chosen."""
-        found = identity(self.options.name, self.options.revision)
+        """Hashes of weights, template and end tokens (or hub id and revision), and the dtype or quantisation if one was chosen."""
+        found = identity(self.options.name, self.options.revision) | bases.ends(self.options.name)
         if self.options.dtype != "auto":
             found["dtype"] = self.options.dtype
         if self.options.load_in_4bit:
@@ -85,6 +85,8 @@ class LocalModel:
     def check(self) -> None:
         """Raises MissingExtra without torch or transformers, ConfigError for a hub id that is neither cached nor reachable."""
         bases.require("torch", "transformers", needed_by=f"the model 'local/{self.options.name}'")
+        if self.options.load_in_4bit:
+            bases.require_four_bit()
         bases.check(resolve(self.options.name), self.options.revision)
 
     def check_adapter(self, folder: str) -> str | None:

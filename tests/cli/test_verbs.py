@@ -31,6 +31,13 @@ def test_a_second_run_says_that_nothing_was_missing(evalh: Evalh) -> None:
     assert "Nothing was missing: all 30 outputs and their scores were stored before" in second.out
 
 
+def test_nothing_made_is_not_nothing_missing(evalh: Evalh) -> None:
+    evalh("score", "suites/toy.yaml")
+    again = evalh("score", "suites/toy.yaml")
+    assert "Nothing was made, as is said below; 20 outputs kept from before" in again.out
+    assert "tuned: " in again.err
+
+
 def test_json_is_all_that_json_prints(evalh: Evalh) -> None:
     said = evalh("train-and-score", "suites/toy.yaml", "--json")
     report = json.loads(said.out)

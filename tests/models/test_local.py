@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -196,9 +198,20 @@ def test_identity_is_cheap_and_holds_what_decides_the_answers(base: Path) -> Non
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     plain = LocalModel(LocalOptions(name=str(base))).identity()
     assert said.strip() == str(plain)
-    assert plain.keys() == {"weights", "template"}
+    assert plain.keys() == {"weights", "template", "ends"}
     other = LocalModel(LocalOptions(name=str(base), dtype="bfloat16", load_in_4bit=True)).identity()
     assert other == plain | {"dtype": "bfloat16", "quantisation": "4bit"}
+
+
+def test_other_end_tokens_are_another_model(base: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base, tmp_path / "base"))
+    before = LocalModel(LocalOptions(name=str(folder))).identity()
+    settings = json.loads((folder / "generation_config.json").read_text("utf-8"))
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"temperature": 0.3}), "utf-8")  # which is not used
+    assert LocalModel(LocalOptions(name=str(folder))).identity() == before
+    (folder / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [1, 2]}), "utf-8")
+    after = LocalModel(LocalOptions(name=str(folder))).identity()
+    assert {key for key in before if before[key] != after[key]} == {"ends"}
 
 
 def test_embedded_answers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -113,6 +114,7 @@ def test_the_adapter_folder_says_what_it_is(done: tuple[LoraRunner, Job, Status]
     identity = made.identity(job.base)
     assert manifest["base_identity"] == identity["base"]
     assert manifest["settings"] == identity["settings"]
+    assert manifest["identity"]["ends"] == identity["ends"]
     assert manifest["identity"] == dict(status.model.identity)
     assert manifest["template"] == manifest["base_identity"]["template"]
     assert manifest["seed"] == 0
@@ -263,6 +265,18 @@ def test_check_names_what_is_wrong(job: Job) -> None:
     assert bad[0] == "train row 2: does not end with an assistant turn"
     assert bad[-2:] == ["train: and 1 more such rows", "dev row 1: has no turn before its answer"]
     assert "neither a folder nor a hub id" in runner().check(replace(job, base="no/such/thing"))[0]
+
+
+def test_four_bits_without_their_package_are_told_before_a_training(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "bitsandbytes" else find(name, *a))
+    (found,) = runner(load_in_4bit=True).check(job)
+    assert "evalh[qlora]" in found
+
+
+def test_one_layer_may_be_named_without_a_list() -> None:
+    given = ("q_proj", "all-linear", ".*(q|v)_proj", ["q_proj"])
+    assert [runner(target_modules=each).options.target_modules for each in given] == [["q_proj"], *given[1:]]
 
 
 def test_options_refuse_what_makes_no_sense() -> None:

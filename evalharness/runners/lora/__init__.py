@@ -25,7 +25,7 @@ from evalharness.runners.lora.options import LoraOptions
 
 __all__ = ["LoraOptions", "LoraRunner"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raise it when equal jobs get other adapters than before: trainings stored under the old number are then not reused."""
 CHILD = [sys.executable, "-u", "-m", "evalharness.runners.lora.child"]
 """The command that trains; it is given the job's folder."""
@@ -48,8 +48,9 @@ class LoraRunner:
         self.options = options
 
     def identity(self, base: str) -> dict[str, object]:
-        """The base's weights or commit, the settings, and the version of the algorithm."""
-        return {"base": bases.identity(base, self.options.revision), "settings": self.options.identity(), "algorithm": ALGORITHM}
+        """The base's weights or commit and end tokens, the settings, and the version of the algorithm."""
+        known = {"base": bases.identity(base, self.options.revision), **bases.ends(base)}
+        return {**known, "settings": self.options.identity(), "algorithm": ALGORITHM}
 
     def check(self, job: Job) -> list[str]:
         """Whether the base is there and the rows can be learned from; reads no weights."""
@@ -58,6 +59,8 @@ class LoraRunner:
             problems += _bad_rows(split, rows)
         try:
             bases.require("torch", "transformers", "peft", "safetensors", needed_by="the runner 'lora'")
+            if self.options.load_in_4bit:
+                bases.require_four_bit()
             bases.check(bases.resolve(job.base), self.options.revision)
         except EvalhError as error:
             problems.append(str(error))

@@ -130,7 +130,7 @@ class Child:
                 f"invalid candidate: adapter changes nothing (log-probabilities of training answers move by {shift:.2g})", again=False
             )
             return
-        identity = _identity(base, adapter)
+        identity = _identity(base, adapter) | bases.ends(self.job.base)
         write_json(adapter / "manifest.json", _manifest(self.job, self.options, base, identity, facts))
         checkpoint.remove(self.folder.path)
         model = TrainedModel(f"local/{self.job.base}", str(adapter), identity, facts)

@@ -145,6 +145,8 @@ def _with_adapter(causal: Causal, options: LoraOptions, seed: int) -> Any:
     try:
         model = get_peft_model(model, config)
     except ValueError as error:
-        raise ConfigError([Problem("", "params.target_modules", str(error).splitlines()[0], "Name layers of this base")]) from error
+        raise ConfigError(
+            [Problem("", "params.target_modules", str(error).splitlines()[0].rstrip("."), "Name layers of this base")]
+        ) from error
     use_products(model)
     return model

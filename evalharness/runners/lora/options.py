@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from evalharness.protocols import Options
 
@@ -24,8 +25,9 @@ class LoraOptions(Options):
     alpha: Annotated[float, Field(gt=0)] | None = None
     """The added matrices' product is scaled by alpha/rank; twice the rank if not given."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: str | list[str] = "all-linear"
-    """Which layers learn: all linear ones but the output head, or names such as [q_proj, v_proj]."""
+    target_modules: str | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    """Which layers learn: all linear ones but the output head, names such as q_proj or [q_proj, v_proj], or a regular expression
+    for their whole names."""
     learning_rate: Annotated[float, Field(ge=0)] = 2e-4
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.03
@@ -57,6 +59,12 @@ class LoraOptions(Options):
     """Tokens, padding counted, that go through the model at once: lower it if memory runs out."""
     checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
     """Save what a resume needs every so many steps; every 30 seconds if not given."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _one_name(cls, value: str | list[str]) -> str | list[str]:
+        """PEFT takes a text for a regular expression that a layer's whole name must match, and no layer is called q_proj alone."""
+        return [value] if isinstance(value, str) and value != "all-linear" and re.fullmatch(r"[\w.]+", value) else value
 
     @property
     def scaled_alpha(self) -> float:
