@@ -29,6 +29,7 @@ from evalharness.cli import (
     sql,
     train_and_score,
 )
+from evalharness.cli.in_github import inert
 from evalharness.errors import EvalhError
 
 app = typer.Typer(
@@ -66,13 +67,15 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line; evalh's own errors become a message on stderr and their exit code, never a traceback."""
-    try:
-        app(args=list(argv) if argv is not None else None)
-    except EvalhError as error:
-        from evalharness.report.text import lines_of  # a service's words may be among them
+    words = list(argv) if argv is not None else sys.argv[1:]
+    with inert(words):
+        try:
+            app(args=words)
+        except EvalhError as error:
+            from evalharness.report.text import lines_of  # a service's words may be among them
 
-        print(lines_of(str(error)), file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; what was done is stored, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+            print(lines_of(str(error)), file=sys.stderr)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            print("interrupted; what was done is stored, the same command goes on from there", file=sys.stderr)
+            sys.exit(130)

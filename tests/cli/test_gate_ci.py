@@ -42,6 +42,28 @@ def test_gate_writes_junit_and_in_github_a_summary_and_annotations(
     assert "cannot be written" in evalh("gate", "--junit", "file/gate.xml").err
 
 
+def test_in_github_no_word_of_an_answer_is_a_command_to_the_runner(
+    evalh: Evalh, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner reads "##[" anywhere in a line, and "::" where a line begins, be it by wrapping."""
+    rows = [{"input": f"##[stop-commands]{i} " + "x" * 60, "output": "##[add-mask]a"} for i in range(4)]
+    tests = [{"input": row["input"], "target": "b", "s": "::error::" + "y" * 75} for row in rows]
+    for name, lines in {"t": tests, "c": rows, "p": [{**row, "output": "b"} for row in rows]}.items():
+        workspace.write(f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    arms = "baselines: {p: {outputs: p.jsonl}}\ncandidates: {c: {outputs: c.jsonl}}\n"
+    rules = "metrics: [exact_match]\ngate: {rules: [{metric: exact_match, margin: 0.1, every_slice: true}]}\n"
+    workspace.write("suites/ci.yaml", f"data: {{test: t.jsonl, slices: [s]}}\n{arms}{rules}")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    meant = []
+    for words in (("score", "suites/ci.yaml"), ("gate", "suites/ci.yaml"), ("compare", "c", "p"), ("report",)):
+        said = evalh(*words)
+        assert "##[" not in said.out + said.err
+        meant += [line for line in (said.out + said.err).splitlines() if line.lstrip().startswith("::")]
+    assert len(meant) == 1
+    assert meant[0].startswith("::error title=evalh%3A c::FAIL")
+    assert "##[add-mask]a" in evalh("compare", "c", "p", "--json").out, "data stays as it is"
+
+
 def test_every_format_is_printed_and_written(evalh: Evalh, workspace: Workspace) -> None:
     evalh("train-and-score", "suites/toy.yaml", "-q")
     for name, ending in {"md": "md", "html": "html", "json": "json", "junit": "junit.xml"}.items():
