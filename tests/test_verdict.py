@@ -145,6 +145,8 @@ def test_several_fail_tests_are_corrected_together() -> None:
     assert checks["lang=l3"]["p_fail"] < 0.025 < checks["lang=l3"]["p_fail_adjusted"]
     assert all_of_them.outcome == "INCONCLUSIVE"
     assert "not once all 8 checks are counted (Holm)" in all_of_them.sentence
+    open_one = next(check for check in all_of_them.evidence["candidates"][0]["checks"] if "once all checks" in check["sentence"])
+    assert (open_one["result"], open_one["items_needed"]) == ("INCONCLUSIVE", None)
 
 
 def test_more_than_two_percent_missing_cannot_be_judged() -> None:

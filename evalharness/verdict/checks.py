@@ -116,7 +116,7 @@ class Check:
             "score" if own_score else "difference": interval,
             "p_fail": plain(self.found.p),
             "p_fail_adjusted": plain(self.found.adjusted),
-            "items_needed": self.items_needed() if self.result == "INCONCLUSIVE" else None,
+            "items_needed": self.items_needed() if self.result == "INCONCLUSIVE" and not self.held_back else None,
             "labels_needed": self.labels_needed() if self.result == "INCONCLUSIVE" else None,
             "require_labels": self.rule.require_labels,
             "labels": self.labels,
@@ -129,11 +129,15 @@ class Check:
         unit, interval = Unit.of(self.measure.row.range), self.found.interval
         if self.rule.at_least is None:
             allowed = unit.size(self.rule.margin or 0.0)
-            return f"{self.name}: {unit.shown(interval.low, interval.high)}, {allowed} of loss allowed{self._basis()}"
+            return f"{self.name}: {unit.shown(interval.low, interval.high)}, {allowed} of loss allowed{self._counted()}{self._basis()}"
         ends = sorted(self.measure.sign * end for end in (interval.low, interval.high))
         bound = "at least" if self.measure.sign > 0 else "at most"
         wanted = f"{bound} {unit.value(self.rule.at_least)} wanted"
-        return f"{self.name}: {unit.value(ends[0])} to {unit.value(ends[1])}, {wanted}{self._basis()}"
+        return f"{self.name}: {unit.value(ends[0])} to {unit.value(ends[1])}, {wanted}{self._counted()}{self._basis()}"
+
+    def _counted(self) -> str:
+        """Why a check that fails by itself is open: people see its interval, and would call it a failure."""
+        return "; no failure once all checks are counted" if self.held_back else ""
 
     def _basis(self) -> str:
         """ "; judge opinion, not corrected", with the labels that are there and required; nothing for other metrics."""
