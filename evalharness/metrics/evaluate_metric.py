@@ -1,6 +1,6 @@
 """Any metric of Hugging Face's `evaluate`: by the path of its script, which needs no network, or by name from the hub.
 
-In YAML: `evaluate: metrics/wer`, `evaluate: {metric: metrics/f1, labels: [no, yes], args: {average: macro}}`.
+In YAML: `evaluate: metrics/wer`, `evaluate: {metric: metrics/f1, labels: ["no", "yes"], args: {average: macro}}`.
 A metric that is a mean over rows is scored row by row; any other (WER, F1, a correlation) is worked out anew on every
 bootstrap draw, over up to 5,000 answers. Which of the two it is gets tried out on a few rows, unless `per` says it.
 

@@ -39,6 +39,7 @@ _EXPECTED = {
     "model_attributes_type": "keys with values",
     "path_type": "a path",
 }
+_QUOTE = "YAML reads yes, no, on and off as true or false: put a word in quotes"
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -100,7 +101,8 @@ def _explain(details: list[tuple[Key, ErrorDetails]], model: type[BaseModel], fi
     if types:
         key, detail = types[0]
         wanted = list(dict.fromkeys(_EXPECTED[each["type"]] for _, each in types))
-        yield Problem(file, join(key), f"expected {' or '.join(wanted)}, found {shown(detail['input'], key)}")
+        fix = _QUOTE if wanted == ["text"] and isinstance(detail["input"], bool) else ""
+        yield Problem(file, join(key), f"expected {' or '.join(wanted)}, found {shown(detail['input'], key)}", fix)
     for key, detail in details:
         if detail["type"] not in _EXPECTED:
             found, fix = _words(key, detail, model)

@@ -25,20 +25,14 @@ from evalharness.stats.resample import bootstrap_one
 from evalharness.verdict import compare, load
 from evalharness.verdict.view import View
 from tests.metrics.contract import MetricContract, item
-from tests.metrics.hf import write
 from tests.report.made import RUN, Made
 
 LABELS = ["a", "b", "c"]
 
 
-@pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import evaluate.config
-
-    made = tmp_path_factory.mktemp("hf")
-    evaluate.config.HF_MODULES_CACHE = made / "modules"
-    evaluate.config.HF_METRICS_CACHE = made / "cache"
-    return write(made)
+@pytest.fixture
+def root(scripts: Path) -> Path:
+    return scripts
 
 
 def made(root: Path, metric: str, **options: Any) -> Evaluate:

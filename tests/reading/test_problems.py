@@ -29,7 +29,7 @@ def told(**changes: Any) -> list[str]:
         ({"confidence": 95}, ["confidence: expected less than 1, found 95"]),
         ({"repeats": 1001}, ["repeats: expected at most 1000, found 1001"]),
         ({"prompt": {"file": "a.md"}}, ["prompt: expected text, found keys with values"]),
-        ({"prompt": False}, ["prompt: expected text, found false"]),
+        ({"prompt": False}, ["prompt: expected text, found false. YAML reads yes, no, on and off as true or false: put a word in quotes"]),
         ({"budget": 50}, ["budget: expected keys with values, found 50"]),
         ({"budget": {}}, ["budget.usd: missing. Add usd"]),
         ({"candidates": None}, ["candidates: expected keys with values, found nothing"]),
