@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,27 @@ def test_unknown_costs_stay_unknown_and_zero_stays_zero(report: Report) -> None:
     assert costs == {"tuned": 0.0, "few-shot": 1.0, "overfit": None, "zero-shot": None, "broken": None}
     assert "unknown" in printed(report, 118)
     assert "| unknown | unknown |" in markdown.text(report)
+
+
+def test_the_page_says_where_training_never_pays_back(tmp_path: Path) -> None:
+    """The verdict and the page's first screen say one thing of the date."""
+    day = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=400)
+    for name, volume, ends, said in (
+        ("soon", 1_000_000, None, "The training pays back after 5,200 requests, on "),
+        (
+            "late",
+            100,
+            day.isoformat(),
+            f"does not pay back before its base model is switched off on {day}",
+        ),
+        ("never", 1, None, "At 1 request a month the training does not pay back in a lifetime"),
+    ):
+        decide = {"metric": "exact_match", "volume": volume}
+        made = Made(n=60, suite={"decide": decide}).arm("few-shot", right=0.1, cost=0.001)
+        training = trained("t1", cost_usd=3.1, **({"shutdown_date": ends} if ends else {}))
+        (tmp_path / name).mkdir()
+        found = build(made.arm("tuned", "candidate", right=0.9, training=training, cost=0.0004).store(tmp_path / name)[0])
+        assert said in FILES["html"](found, None)
 
 
 def test_training_facts_and_notes(report: Report) -> None:

@@ -134,6 +134,10 @@ def _pays_back(costs: Mapping[str, Any]) -> list[str]:
     """When the training has paid for itself, as the decision found it."""
     after, day, end = (costs.get(name) for name in ("pays_back_after_requests", "pays_back_on", "base_model_ends"))
     end = f" Its base model is switched off on {end}." if end else ""
+    volume = costs.get("requests_per_month")
+    if after and volume and not day:
+        late = f"before its base model is switched off on {costs['base_model_ends']}" if end else "in a lifetime"
+        return [f"At {several(volume, 'request')} a month the training does not pay back {late}: it takes {after:,} requests."]
     if after:
         return [f"The training pays back after {after:,} requests{f', on {day}' if day else ''}.{end}"]
     if least := costs.get("cheaper_from_requests_per_month"):
