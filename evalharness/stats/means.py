@@ -89,7 +89,8 @@ def mean_evidence(
     (arXiv 2411.00640); Bell & McCaffrey 2002, Survey Methodology 28; MacKinnon, Nielsen & Webb 2023.
     With open values se takes the largest |e_g| that each unit can reach, so the interval contains every interval that
     the missing values could have given.
-    `span` is how far a single unseen value can lie from the others; `clip` the possible values of the mean.
+    `span` is how far a single unseen value can lie from the others at least; `clip` the possible values of the mean, and of
+    each value: where all agree, the farther end of it counts if that is more.
     Raises ValueError for no values or values that are not finite.
     """
     low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
@@ -102,7 +103,10 @@ def mean_evidence(
     top, bottom = float(low.max()), float(high.min())
     equal = (top + bottom) / 2 if top - bottom <= _rounding(low, high) else None
     chosen = low_mean if estimate is None else estimate
-    return StudentT(chosen, low_mean, high_mean, se, df, units, equal, math.inf if span is None else span, clip, method)
+    reach = math.inf if span is None else span
+    if equal is not None:  # an unseen difference may lie at the other end: nearly twice a score's width from +1
+        reach = max(reach, *(abs(end - equal) for end in clip if math.isfinite(end)), 0.0)
+    return StudentT(chosen, low_mean, high_mean, se, df, units, equal, reach, clip, method)
 
 
 def _mean(values: Floats) -> float:
@@ -158,8 +162,9 @@ def paired_t(
 ) -> Interval:
     """t interval of the mean paired difference (candidate minus baseline) of n items; see `mean_evidence`.
 
-    `bound` is the width of the score's range (1 for scores in 0..1). If all differences are equal the half width is
-    bound·(1 - alpha^(1/n)), over clusters bound·(1 - alpha^(1/C)), and infinite without a bound: never zero.
+    `bound` is the width of the score's range (1 for scores in 0..1). If all differences equal d the half width is
+    (bound + |d|)·(1 - alpha^(1/n)), over clusters with 1/C, and infinite without a bound: never zero. An unseen
+    difference can be as far from d as -bound or +bound is: three items of +1 are no proof.
     """
     clip = (-math.inf, math.inf) if bound is None else (-bound, bound)
     evidence = mean_evidence(differences, differences, clusters=clusters, span=bound, clip=clip, method="paired t")

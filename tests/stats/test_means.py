@@ -45,6 +45,16 @@ def test_trap_identical_differences_are_not_certain(n: int) -> None:
     assert paired_t([0.0] * n).high == math.inf
 
 
+@pytest.mark.parametrize("n", range(1, 12))
+def test_trap_a_few_items_that_all_got_better_show_no_more_than_chance_allows(n: int) -> None:
+    """Where each item is a win or a loss by a coin, n wins in n items come up with 0.5^n: better is not shown before that is rare."""
+    wins, losses = paired_t([1.0] * n, bound=1.0), paired_t([-1.0] * n, bound=1.0)
+    assert (wins.low > 0) == (0.5**n < 0.05)
+    assert (losses.low, losses.high) == (-wins.high, -wins.low)
+    evidence = mean_evidence([1.0] * n, [1.0] * n, span=1.0, clip=(-1.0, 1.0))
+    assert (evidence.p_above(0.0) < 0.025) == (wins.low > 0)
+
+
 def test_identical_differences_over_clusters_count_clusters() -> None:
     interval = paired_t([0.0] * 30, clusters=np.repeat([0, 1, 2], 10), bound=1.0)
     assert interval.high == pytest.approx(1 - 0.05 ** (1 / 3))
