@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,17 @@ def test_the_page_says_where_training_never_pays_back(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         found = build(made.arm("tuned", "candidate", right=0.9, training=training, cost=0.0004).store(tmp_path / name)[0])
         assert said in FILES["html"](found, None)
+
+
+def test_the_page_s_answer_shows_no_score_of_a_winner_picked_on_the_test_set(tmp_path: Path) -> None:
+    for name, labels in (("one", ("a",)), ("two", ("a", "b"))):
+        made = Made(n=60).arm("few-shot", right=0.1)
+        for label in labels:
+            made.arm(label, "candidate", right=0.9 if label == "a" else 0.3)
+        (tmp_path / name).mkdir()
+        page = FILES["html"](build(made.store(tmp_path / name)[0]), None)
+        assert bool(re.search(r"a: exact_match \d", page)) == (name == "one")
+        assert ("a: exact_match against few-shot +" in page) == (name == "two")
 
 
 def test_training_facts_and_notes(report: Report) -> None:

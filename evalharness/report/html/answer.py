@@ -75,12 +75,14 @@ def _sure(report: Report, arm: str) -> list[str]:
 
 
 def _gain(report: Report, label: str, found: Mapping[str, Any], unit: Unit) -> str:
-    """ "tuned: exact_match 92.8, few-shot 49.5; +43.2 points (95% interval +38.3 to +48.2)."."""
+    """ "tuned: exact_match 92.8, few-shot 49.5; +43.2 points (95% interval +38.3 to +48.2)."; without the scores where the best of
+    several was picked on these items: the winner's luck is in its score, and corrected for in the interval alone."""
     evidence = (report.decision or {})["evidence"]
     against, metric = str(evidence["against"]), str(evidence["metric"])
     ends = " to ".join("∞" if found[end] is None else unit.gain(found[end]) for end in ("low", "high"))
     both = [unit.value(score) if score is not None else "" for score in (_score(report, arm, metric) for arm in (label, against))]
-    scores = f"{metric} {both[0]}, {against} {both[1]}; " if all(both) else f"against {against} "
+    picked_here = len(evidence["candidates"]) > 1
+    scores = f"{metric} {both[0]}, {against} {both[1]}; " if all(both) and not picked_here else f"{metric} against {against} "
     return f"{label}: {scores}{unit.gain(found['value'])} {unit.word} ({percent(found['level'])} interval {ends})."
 
 
