@@ -81,6 +81,12 @@ def _reason(value: str) -> str:
     return value
 
 
+def _stops(values: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in values:
+        raise wrong("an empty text", "Every answer would end before it begins: name the text that ends one, or take it out")
+    return values
+
+
 def _is_inline(value: object) -> str:
     return "name" if isinstance(value, str) else "inline"
 
@@ -211,7 +217,7 @@ class SamplingSpec(Spec):
     """0 is greedy."""
     top_p: float | None = Field(default=None, gt=0, le=1)
     """Nucleus sampling."""
-    stop: Names | None = None
+    stop: Annotated[Names, AfterValidator(_stops)] | None = None
     """Strings that end the answer and are not part of it."""
     seed: int | None = Field(default=None, ge=0)
     """Seed of sampled answers."""
@@ -391,7 +397,7 @@ class Suite(Spec):
     repeats: int = Field(default=1, ge=1, le=1000)
     """Answers per test row and arm."""
     seed: int = Field(default=0, ge=0)
-    """Seed of everything that has none of its own."""
+    """Seed of sampled answers that have none of their own, and of resampling."""
 
     @model_validator(mode="after")
     def _some_arms(self) -> Suite:

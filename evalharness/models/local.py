@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from evalharness import bases, protocols
 from evalharness.bases import identity, resolve
@@ -37,7 +37,7 @@ class LocalOptions(protocols.Options):
 
     shorthand: ClassVar[str | None] = "name"
     name: str = "embedded"
-    """`embedded`, a folder, or a hub id."""
+    """`embedded`, a folder (from the workspace on), or a hub id."""
     revision: str | None = None
     """Commit or tag of a hub model."""
     device: str = "auto"
@@ -54,6 +54,13 @@ class LocalOptions(protocols.Options):
     """Most tokens of keys and values held at once (rows times the longest prompt with its answer)."""
     usd_per_hour: float | None = Field(default=None, ge=0)
     """What this machine costs; without it, the cost of an answer is unknown."""
+
+    @field_validator("name")
+    @classmethod
+    def _of_the_workspace(cls, name: str, info: ValidationInfo) -> str:
+        """A folder of the workspace by its whole path: evalh may be called from elsewhere."""
+        root = (info.context or {}).get("root")
+        return name if name == "embedded" or root is None else resolve(name, root)
 
 
 class LocalModel:

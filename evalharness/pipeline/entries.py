@@ -12,13 +12,15 @@ from typing import Literal
 
 from evalharness import registry
 from evalharness.data import Splits
+from evalharness.data.paths import display
+from evalharness.errors import ConfigError
 from evalharness.ids import digest
 from evalharness.pipeline.training import Training
 from evalharness.prompts import Prompt, choose_examples, training_rows
 from evalharness.protocols import Model, Runner
 from evalharness.reading import LoadedSuite
 from evalharness.records import Arm, Endpoint, Job, Sample, Sampling, TrainedModel
-from evalharness.spec import CandidateSpec, model_use
+from evalharness.spec import ArmSpec, CandidateSpec, model_use
 
 REHEARSAL = "rehearsal"
 FRESH_S = 60.0
@@ -78,8 +80,8 @@ def entries(loaded: LoadedSuite, splits: Splits, results: Path, *, rehearse: boo
     """
     found: list[Entry] = []
     for label, spec in loaded.suite.arms.items():
-        examples = choose_examples(splits.train.samples, spec.shots.n, spec.shots.seed) if spec.shots.n else ()
         role: Literal["baseline", "candidate"] = "baseline" if label in loaded.suite.baselines else "candidate"
+        examples = _examples(loaded, spec, f"{role}s.{label}", splits)
         bare = Entry(label, role, loaded.prompts.get(label), examples, loaded.suite.sampling_of(spec))
         if label in loaded.outputs:
             recorded = make_model("recorded", {"path": str(loaded.outputs[label])}, loaded.root)
@@ -94,6 +96,15 @@ def entries(loaded: LoadedSuite, splits: Splits, results: Path, *, rehearse: boo
     return found
 
 
+def _examples(loaded: LoadedSuite, spec: ArmSpec | CandidateSpec, key: str, splits: Splits) -> tuple[Sample, ...]:
+    if not spec.shots.n:
+        return ()
+    try:
+        return choose_examples(splits.train.samples, spec.shots.n, spec.shots.seed)
+    except ConfigError as error:
+        raise ConfigError([replace(each, file=display(loaded.path), key=f"{key}.{each.key}") for each in error.problems]) from None
+
+
 def _trained(bare: Entry, spec: CandidateSpec, loaded: LoadedSuite, splits: Splits, results: Path, *, rehearse: bool) -> list[Entry]:
     trainer, name, params = loaded.trainers[bare.label], REHEARSAL, {}
     if rehearse:
@@ -105,7 +116,8 @@ def _trained(bare: Entry, spec: CandidateSpec, loaded: LoadedSuite, splits: Spli
     dev = training_rows(bare.prompt, splits.dev.samples, bare.examples)
     data = digest([[[m.as_dict() for m in chat] for chat in side] for side in (rows, dev)])
     folder = loaded.root / trainer.base  # a base may be a folder of the workspace
-    base = str(folder) if runner.local and "/" in trainer.base and (folder / "config.json").is_file() else trainer.base
+    own = runner.local and trainer.base != "embedded" and (folder / "config.json").is_file()
+    base = str(folder) if own else trainer.base
     settings = {"base": base, "options": {} if rehearse else trainer.options}
     found = []
     seeds, checkpoint = spec.seeds, None if rehearse else spec.checkpoint

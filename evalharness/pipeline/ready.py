@@ -7,6 +7,7 @@ evalharness.errors.ConfigError: suites/toy.yaml: baselines.plain: openai/gpt-x n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from evalharness.data.paths import display
 from evalharness.errors import ConfigError, Problem
@@ -25,9 +26,16 @@ def refuse_unready(plan: Plan) -> None:
             if check is not None:
                 check()
         except ConfigError as error:
-            problems += [Problem(each.file or display(plan.loaded.path), each.key or key, each.found, each.fix) for each in error.problems]
+            problems += [_placed(each, display(plan.loaded.path), key) for each in error.problems]
     if problems:
         raise ConfigError(problems)
+
+
+def _placed(problem: Problem, file: str, key: str) -> Problem:
+    """The problem at its key below the suite's `key`, unless it is of a file of its own."""
+    if problem.file:
+        return problem if problem.key else replace(problem, key=key)
+    return replace(problem, file=file, key=f"{key}.{problem.key}" if problem.key else key)
 
 
 def _asked(plan: Plan) -> Iterator[tuple[str, object]]:

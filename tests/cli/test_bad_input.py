@@ -44,6 +44,8 @@ MISTAKES: dict[str, tuple[Break, str, str, str]] = {
     "unknown trainer": (changed("train: files", "train: fils"), "candidates.tuned.train", "fils", "Did you mean 'files'?"),
     "unknown model": (changed("doubles.py:Echo/echo", "opnai/gpt"), "baselines.plain.model", "'opnai'", "Did you mean 'openai'?"),
     "unknown field of a template": (changed("{{ input }}", "{{ inputs }}"), "baselines.loud.prompt", "inputs", "input"),
+    "more examples than rows": (changed("echo}", "echo, shots: 99}"), "toy.yaml: baselines.plain.shots", "99 examples", "Lower it"),
+    "an empty stop text": (changed("echo}", "echo, sampling: {stop: ''}}"), "plain.sampling.stop", "an empty text", "take it out"),
     "unknown reference of the gate": (changed("against: plain", "against: plane"), "gate.against", "'plane'", "Did you mean 'plain'?"),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from evalharness.errors import ConfigError, DataError
+from evalharness.models.local import LocalModel
 from tests.pipeline.conftest import SUITE, Workspace
 from tests.pipeline.test_money import HOSTED
 
@@ -64,10 +65,16 @@ def test_rows_without_targets_are_fine_where_no_metric_wants_one(workspace: Work
     assert [sample.targets for sample in workspace.plan().splits.test.samples] == [(), (), ("C",)]
 
 
-def test_a_base_may_be_a_folder_of_the_workspace(workspace: Workspace) -> None:
-    workspace.write("bases/mine/config.json", "{}")
-    workspace.write("trainers/files.yaml", "runner: doubles.py:FileRunner\nbase: bases/mine\n")
-    (training,) = [entry.training for entry in workspace.plan().entries if entry.training]
-    assert training.job.base == str(workspace.root / "bases/mine")
-    other = replace(training.job, base="bases/mine")
+@pytest.mark.parametrize("base", ["bases/mine", "mine"])
+def test_a_base_may_be_a_folder_of_the_workspace(base: str, workspace: Workspace) -> None:
+    workspace.write(f"{base}/config.json", "{}")
+    workspace.write("trainers/files.yaml", f"runner: doubles.py:FileRunner\nbase: {base}\n")
+    workspace.suite(SUITE.replace("doubles.py:Echo/echo", f"local/{base}"))
+    plain, _, tuned = workspace.plan().entries
+    assert isinstance(plain.model, LocalModel)
+    assert plain.model.options.name == str(workspace.root / base)
+    training = tuned.training
+    assert training is not None
+    assert training.job.base == str(workspace.root / base)
+    other = replace(training.job, base=base)
     assert other.key == training.job.key
