@@ -87,6 +87,9 @@ def test_a_changed_test_set_is_compared_on_what_both_runs_have(tmp_path: Path) -
     found = compare_past(view, "tuned", find(view, "last"))
     assert found.evidence["n"] == 120
     assert sum(each["n"] for each in found.evidence["metrics"][0]["slices"]) == 120
+    judged = gate_past(view, find(view, "last"))
+    assert (judged.evidence["n"], judged.sentences[-1]) == (120, "This is about the 120 items of 200 that both runs have.")
+    assert "both runs have" not in gate_past(load(store, FIRST), find(view, f"run:{SECOND}")).sentence, "this one has them all"
 
 
 def test_missing_outputs_of_shared_items_count_for_both_sides(tmp_path: Path) -> None:

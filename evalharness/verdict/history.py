@@ -205,6 +205,8 @@ def gate_past(view: View, where: Where, *, candidates: Sequence[str] | None = No
     sentences = [each.sentence(names[label]) for label, each in found.items()]
     if len(tried) > 1:
         sentences.append(f"{several(len(tried), 'arm')} were compared, so every interval is at {percent(level)}.")
+    if both.n < view.n:
+        sentences.append(f"This is about the {several(both.n, 'item')} of {view.n:,} that both runs have.")
     evidence = {**_evidence(both, found, names, level), "candidates_compared": len(tried)}
     answer = worst_of(list(found.values()))
     return _about(Verdict("gate", answer, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name), where)
