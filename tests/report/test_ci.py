@@ -33,7 +33,9 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_junit_has_a_case_for_each_check_of_each_candidate(gate: dict[str, Any]) -> None:
     text = junit.of_gate(gate)
     text.encode()
-    (suite,) = ElementTree.fromstring(text)
+    root = ElementTree.fromstring(text)
+    assert set(root.keys()) == {"name", "tests", "failures", "errors"}, "Jenkins' schema allows no other one"
+    (suite,) = root
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
         "tests": "4", "failures": "1", "errors": "1", "skipped": "1",
     }  # fmt: skip
@@ -45,6 +47,13 @@ def test_junit_has_a_case_for_each_check_of_each_candidate(gate: dict[str, Any])
     error = cases["broken"].find("error")
     assert error is not None
     assert "\\x1b[31m" in str(error.get("message"))
+
+
+def test_a_check_that_lacks_its_labels_is_an_error_in_junit(gate: dict[str, Any]) -> None:
+    good = next(each for each in gate["evidence"]["candidates"] if each["candidate"] == "good")
+    lacking = {**good, "outcome": "INVALID", "checks": [{**good["checks"][0], "result": "INVALID"}]}
+    root = ElementTree.fromstring(junit.of_gate({"suite": "made", "evidence": {"candidates": [lacking]}}))
+    assert (root.get("errors"), root.get("failures")) == ("1", "0")
 
 
 def test_a_report_without_a_gate_has_no_cases(tmp_path: Path) -> None:
