@@ -149,6 +149,12 @@ def test_the_page_s_answer_shows_no_score_of_a_winner_picked_on_the_test_set(tmp
         assert ("a: exact_match against few-shot +" in page) == (name == "two")
 
 
+def test_the_page_of_prompts_alone_asks_for_candidates_not_for_a_gate_that_is_there(tmp_path: Path) -> None:
+    page = FILES["html"](build(Made(n=60).arm("few-shot", right=0.4).store(tmp_path)[0]), None)
+    assert "no candidate to judge: add candidates: to the suite" in page
+    assert "no verdict was asked for" not in page
+
+
 def test_training_facts_and_notes(report: Report) -> None:
     training = report.rows[0].training
     assert training is not None

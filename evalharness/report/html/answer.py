@@ -71,7 +71,11 @@ def _sure(report: Report, arm: str) -> list[str]:
             [text for text in report.decision["sentences"] if "would settle" in text or "hardly settle" in text] if report.decision else []
         )
     lines += _gate_line(report, arm)
-    return lines[:4] or [f"{several(report.dataset.n, 'held-out item')}; no verdict was asked for: add gate: and decide: to the suite."]
+    some = any(row.role == "candidate" for row in report.rows)
+    lacking = (
+        "no verdict was asked for: add gate: and decide: to the suite" if some else "no candidate to judge: add candidates: to the suite"
+    )
+    return lines[:4] or [f"{several(report.dataset.n, 'held-out item')}; {lacking}."]
 
 
 def _gain(report: Report, label: str, found: Mapping[str, Any], unit: Unit) -> str:
