@@ -182,6 +182,16 @@ def test_another_arm_under_the_label_is_compared_with_the_first_one(two: Store) 
     assert (drop["holds"], drop["evidence"]["kind"], drop["evidence"]["first_run"]) == (True, "another arm", FIRST)
 
 
+def test_another_arm_that_fails_on_newer_items_only_is_to_be_retrained_too(tmp_path: Path) -> None:
+    """Recorded outputs are another arm as soon as their file grows: the shared items alone would hide what came since."""
+    run(tmp_path, FIRST, 0.9, n=120)
+    flags = [i < 120 for i in range(240)]
+    made = Made(n=240, run=SECOND).arm("few-shot", right=0.1).arm("tuned", "candidate", right=flags, version=1)
+    found = decide_deployed(load(made.store(tmp_path)[0], SECOND), "tuned")
+    drop = reasons(found)["score_drop"]
+    assert (found.outcome, drop["holds"], drop["evidence"]["kind"]) == ("RETRAIN", True, "other items")
+
+
 def test_a_prompt_that_caught_up_is_returned_to(tmp_path: Path) -> None:
     found = decide_deployed(load(run(tmp_path, FIRST, 0.4, prompt=0.8, training=trained("t")), FIRST), "tuned")
     assert (found.outcome, found.evidence["chosen"]) == ("RETURN", "few-shot")

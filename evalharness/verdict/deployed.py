@@ -17,7 +17,8 @@ answered, the very same output. So two things can have happened, and they are to
   added since. These are different items, so nothing is paired: the two intervals are put together (Zou & Donner 2008,
   Statistics in Medicine 27:1693), which for rates is Newcombe's hybrid score interval.
 * It is another arm. Where the hash under the same label changed (a provider moved the model, the prompt was edited), it
-  is compared, paired, with the first arm of that label on the items that both answered.
+  is compared, paired, with the first arm of that label on the items that both answered. Where that shows no drop, it is
+  asked about the items added since as well.
 
 Errors that a later run tried again are replaced for good, so the first run counts with its repaired answers. Both need
 the suite's name and the arm's label to have stayed the same.
@@ -172,9 +173,11 @@ def _score_drop(case: _Case) -> Reason:
     first = case.view.store.first_part(case.view.run.suite_name, case.name)
     if first is None or first.run_id == case.view.run.run_id:
         return Reason("score_drop", None, f"{case.label} has no earlier run to be held against.")
-    if first.arm_id != case.arm.arm.arm_id:
-        return _changed_arm(case, first)
-    return _other_items(case, first)
+    if first.arm_id == case.arm.arm.arm_id:
+        return _other_items(case, first)
+    changed = _changed_arm(case, first)
+    since = changed if changed.holds else _other_items(case, first)
+    return since if since.holds else changed
 
 
 def _changed_arm(case: _Case, first: Part) -> Reason:
