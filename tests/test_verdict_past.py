@@ -17,7 +17,7 @@ from evalharness.metrics.sacrebleu import Bleu
 from evalharness.report import build
 from evalharness.stats import Interval
 from evalharness.store import Store
-from evalharness.verdict import compare_past, decide_deployed, find, gate, gate_past, load, note
+from evalharness.verdict import compare_past, decide, decide_deployed, decide_past, find, gate, gate_past, load, note
 from evalharness.verdict.deployed import apart
 from evalharness.verdict.history import past
 from tests.report.made import Made, trained
@@ -62,6 +62,17 @@ def test_the_gate_fails_what_fell_behind_a_pinned_run_and_passes_what_did_not_ch
     assert "2 arms were compared, so every interval is at 97.5%." in both.sentences
 
 
+def test_a_decision_can_be_made_against_another_run(two: Store) -> None:
+    two.pin("made", "production", FIRST)
+    view = load(two, SECOND)
+    prompt = decide_past(view, find(view, "pin:production"))
+    assert (prompt.outcome, prompt.evidence["against"]) == ("ADOPT", "few-shot of pin production")
+    assert prompt.evidence["candidates"][0]["difference"] == decide(view).evidence["candidates"][0]["difference"]
+    tune = decide_past(view, find(view, "last/tuned"))
+    assert (tune.outcome, tune.evidence["against"], tune.evidence["against_run"]) == ("KEEP", "tuned of the last run", FIRST)
+    assert note(two, tune).candidates == 1
+
+
 def test_naming_one_of_several_candidates_narrows_no_interval(tmp_path: Path) -> None:
     made = Made(n=120, run=FIRST).arm("few-shot", right=0.4)
     store = made.arm("a", "candidate", right=0.5).arm("b", "candidate", right=0.6).store(tmp_path)[0]
@@ -89,7 +100,16 @@ def test_a_changed_test_set_is_compared_on_what_both_runs_have(tmp_path: Path) -
     assert sum(each["n"] for each in found.evidence["metrics"][0]["slices"]) == 120
     judged = gate_past(view, find(view, "last"))
     assert (judged.evidence["n"], judged.sentences[-1]) == (120, "This is about the 120 items of 200 that both runs have.")
+    for other in (found, decide_past(view, find(view, "last/tuned"))):
+        assert other.sentences[-1] == judged.sentences[-1]
     assert "both runs have" not in gate_past(load(store, FIRST), find(view, f"run:{SECOND}")).sentence, "this one has them all"
+
+
+def test_what_was_learned_from_is_said_of_the_shared_items_too(two: Store) -> None:
+    view = load(two, SECOND)
+    leaked = replace(view, leaked=30, slices={**view.slices, "leaked": np.array(["yes"] * 30 + ["no"] * 90, np.object_)})
+    assert leaked.only(frozenset(view.ids[20:])).caution[0].startswith("10 of the 100 held-out items were also learned from")
+    assert leaked.only(frozenset(view.ids[40:])).caution == ()
 
 
 def test_missing_outputs_of_shared_items_count_for_both_sides(tmp_path: Path) -> None:

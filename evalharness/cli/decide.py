@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from evalharness.cli.gate import Against
 from evalharness.cli.options import AsJson, MaybeSuite, RunId, StoreFile, store_of
 
 Deployed = Annotated[
@@ -34,6 +35,7 @@ Volume = Annotated[
 
 def decide(
     suite: MaybeSuite = None,
+    against: Against = None,
     deployed: Deployed = None,
     lead_days: Annotated[int, typer.Option("--lead-days", min=0, help="How long before a shutdown to retrain.")] = 90,
     shutdown: Shutdown = None,
@@ -46,12 +48,18 @@ def decide(
     from evalharness import verdict
     from evalharness.cli.gate import told
     from evalharness.cli.report import place, run_of
+    from evalharness.errors import ConfigError, Problem
 
     root, name = place(suite)
     opened = store_of(root, store)
     view = verdict.load(opened, run_of(opened, run, name), root)
-    if deployed is None:
-        found = verdict.decide(view, volume=volume)
+    if against is not None and deployed is not None:
+        fix = "Leave one out: --deployed holds the arm in use against its own past"
+        raise ConfigError([Problem("", "--against", "beside --deployed", fix)])
+    if against is not None and verdict.is_past(against):
+        found = verdict.decide_past(view, verdict.find(view, against), volume=volume)
+    elif deployed is None:
+        found = verdict.decide(view, against=against, volume=volume)
     else:
         found = verdict.decide_deployed(view, deployed, lead_days=lead_days, shutdown=shutdown.date() if shutdown else None)
     told(opened, found, as_json=as_json)

@@ -14,7 +14,7 @@ from evalharness.verdict.comparing import compare
 from evalharness.verdict.deciding import decide
 from evalharness.verdict.deployed import decide_deployed
 from evalharness.verdict.gating import gate
-from evalharness.verdict.history import compare_past, find, gate_past, is_past
+from evalharness.verdict.history import compare_past, decide_past, find, gate_past, is_past
 from evalharness.verdict.ledger import Ledger, note
 from evalharness.verdict.records import Verdict
 from evalharness.verdict.view import View, confidence_of, level_of, load, reference_of
@@ -28,6 +28,7 @@ __all__ = [
     "confidence_of",
     "decide",
     "decide_deployed",
+    "decide_past",
     "find",
     "gate",
     "gate_past",

@@ -18,6 +18,7 @@ from evalharness.spec import GateSpec
 from evalharness.stats import bonferroni_level
 from evalharness.store import Part, Run, RunArm
 from evalharness.verdict.comparing import compare
+from evalharness.verdict.deciding import decide
 from evalharness.verdict.evidence import scores, value
 from evalharness.verdict.gating import Gated, compared, gate_each, worst_of
 from evalharness.verdict.records import Verdict, plain
@@ -184,7 +185,7 @@ def _need_scores(view: View, labels: Sequence[str], where: Where) -> None:
 def compare_past(view: View, arm: str, where: Where, *, confidence: float | None = None) -> Verdict:
     """`compare` an arm with its counterpart in another run."""
     both, names = beside(view, where, [arm])
-    return _about(compare(both, arm, names[arm], confidence=confidence), where)
+    return _about(compare(both, arm, names[arm], confidence=confidence), where, view, both)
 
 
 def gate_past(view: View, where: Where, *, candidates: Sequence[str] | None = None, spec: GateSpec | None = None) -> Verdict:
@@ -205,11 +206,17 @@ def gate_past(view: View, where: Where, *, candidates: Sequence[str] | None = No
     sentences = [each.sentence(names[label]) for label, each in found.items()]
     if len(tried) > 1:
         sentences.append(f"{several(len(tried), 'arm')} were compared, so every interval is at {percent(level)}.")
-    if both.n < view.n:
-        sentences.append(f"This is about the {several(both.n, 'item')} of {view.n:,} that both runs have.")
     evidence = {**_evidence(both, found, names, level), "candidates_compared": len(tried)}
     answer = worst_of(list(found.values()))
-    return _about(Verdict("gate", answer, tuple(sentences), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name), where)
+    judged = Verdict("gate", answer, (*sentences, *both.caution), evidence, view.dataset.dataset_id, view.run.run_id, view.run.suite_name)
+    return _about(judged, where, view, both)
+
+
+def decide_past(view: View, where: Where, *, volume: int | None = None) -> Verdict:
+    """`decide` with the reference's counterpart in another run (or the arm of it that was named) in the reference's place."""
+    label = reference_of(view)
+    both, names = beside(view, where, [label])
+    return _about(decide(replace(both, dev=view.dev), against=names[label], volume=volume), where, view, both)
 
 
 def _evidence(both: View, found: Mapping[str, Gated], names: Mapping[str, str], level: float) -> dict[str, object]:
@@ -223,6 +230,8 @@ def _evidence(both: View, found: Mapping[str, Gated], names: Mapping[str, str], 
     }
 
 
-def _about(verdict: Verdict, where: Where) -> Verdict:
-    """The verdict with the run that it looked back at."""
-    return replace(verdict, evidence={**verdict.evidence, "against_run": where.run.run_id})
+def _about(verdict: Verdict, where: Where, view: View, both: View) -> Verdict:
+    """The verdict with the run that it looked back at, and how many of this run's items it is about if not all."""
+    shared = f"This is about the {several(both.n, 'item')} of {view.n:,} that both runs have."
+    sentences = verdict.sentences if both.n == view.n else (*verdict.sentences, shared)
+    return replace(verdict, sentences=sentences, evidence={**verdict.evidence, "against_run": where.run.run_id})

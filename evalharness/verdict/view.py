@@ -161,6 +161,7 @@ class View:
             ids=tuple(np.array(self.ids)[kept].tolist()),
             clusters=None if self.clusters is None else _renumbered(self.clusters[kept]),
             slices={name: values[kept] for name, values in self.slices.items()},
+            leaked=int((self.slices["leaked"][kept] == "yes").sum()) if self.leaked else 0,
             _order=self._order[kept],
             _extremes={},
             boards={},

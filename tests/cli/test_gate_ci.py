@@ -106,6 +106,9 @@ def test_decide_about_the_deployed_arm(evalh: Evalh, workspace: Workspace) -> No
     evalh("pin", "production")
     assert "tuned of pin production" in evalh("decide", "--deployed", "tuned@pin:production").out
     assert evalh("decide", "--deployed", "nobody").code == 2
+    assert "plain of pin production" in evalh("decide", "--against", "pin:production").out
+    assert evalh("decide", "--against", "plain").out.splitlines()[0] == evalh("decide").out.splitlines()[0]
+    assert evalh("decide", "--against", "plain", "--deployed", "tuned").code == 2
 
 
 def test_items_without_a_target_flip_too() -> None:
