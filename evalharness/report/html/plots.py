@@ -1,6 +1,6 @@
 """Plots as inline SVG: no library, no script. Every plot is an image with a label that says what it shows.
 
->>> ticks(0.0, 1.0, 4)
+>>> ticks(0.0, 1.0, 5)
 [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 """
 
