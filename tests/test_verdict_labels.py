@@ -405,7 +405,7 @@ def test_a_judge_that_cannot_be_loaded_stays_an_opinion() -> None:
     assert isinstance(difference(view), Opinion)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_corrected_intervals_cover_the_truth_where_the_judge_s_do_not() -> None:
     """500 runs of 2,000 items and 100 labels, a judge with a style bias of 6 points: choosing, labels, verdict."""
     runs, covered, naive, own, widths = 500, 0, 0, 0, []
@@ -428,7 +428,7 @@ def test_corrected_intervals_cover_the_truth_where_the_judge_s_do_not() -> None:
     assert naive / runs < 0.15
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_corrected_win_rates_cover_the_truth_where_the_judge_s_do_not() -> None:
     """The same for pairs: 500 runs of 1,000 items and 100 labelled pairs."""
     runs, covered, naive = 500, 0, 0

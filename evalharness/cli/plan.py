@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +49,7 @@ def plan(
             "trainings": [asdict(t) for t in made.trainings],
             "arms": [asdict(a) for a in made.arms],
             "judging": [asdict(j) for j in made.judging],
-            "visible": dict(made.visible),
+            "visible": {name: None if least == math.inf else least for name, least in made.visible.items()},
             "findings": [asdict(row) for row in rows_of(findings)],
             "outlook": asdict(seen),
             "usd": made.usd,
@@ -77,7 +78,8 @@ def lines(plan: Plan, seen: Outlook | None = None, findings: Sequence[Finding] =
     said += [f"  judge  {line}" for each in plan.judging for line in _judging(each)]
     for name, visible in plan.visible.items():
         if visible is not None:
-            said.append(f"  {name}: this test set can see {100 * visible:.1f} points (80% power, one in five answers differing)")
+            sees = f"can see {100 * visible:.1f} points" if math.isfinite(visible) else "is too small to see any difference"
+            said.append(f"  {name}: this test set {sees} (80% power, one in five answers differing)")
     said += _gate(seen) if seen is not None else []
     said.append(_money(plan))
     said.append("Nothing is missing." if plan.nothing_to_do else "Nothing was spent. evalh train-and-score does all of it.")

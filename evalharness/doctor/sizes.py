@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -120,9 +121,11 @@ def _test(n: int, loaded: LoadedSuite) -> Iterator[Finding]:
         short.append(f"the decision asks for {100 * suite.decide.min_gain:g} points")
     if not short and n >= FEWEST_TEST:
         return
-    found = f"{n:,} test rows can see a difference of {points:.1f} points (80% power, one in five answers differing)"
+    sees = f"can see a difference of {points:.1f} points" if math.isfinite(points) else "are too few to see any difference"
+    found = f"{n:,} test rows {sees} (80% power, one in five answers differing)"
     fix = "Gather more test rows, or ask for less: evalh plan SUITE says how many are enough"
-    yield Finding("size.test", "warning", n, "; ".join([found, *short]), fix, figures={"points": round(points, 2)})
+    figures = {"points": round(points, 2)} if math.isfinite(points) else {}
+    yield Finding("size.test", "warning", n, "; ".join([found, *short]), fix, figures=figures)
 
 
 def _chances(n: int, suite: Suite, binary: set[str]) -> Iterator[tuple[str, float]]:

@@ -67,6 +67,7 @@ def _where(each: Finding) -> str:
 
 def told(findings: Sequence[Finding]) -> str:
     """One line that says how much was found, "" if it is nothing worse than notes."""
-    counts = {bad: [each.rule for each in findings if each.severity == bad] for bad in ("error", "warning")}
+    named = {each.rule: each.rule + (" allowed" if each.allowed else "") for each in findings}
+    counts = {bad: [named[each.rule] for each in findings if each.severity == bad] for bad in ("error", "warning")}
     parts = [f"{len(rules)} {bad}{'s' if len(rules) > 1 else ''} ({', '.join(rules)})" for bad, rules in counts.items() if rules]
     return f"{' and '.join(parts)}; evalh check says more" if parts else ""

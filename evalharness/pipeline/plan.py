@@ -73,7 +73,7 @@ class Plan:
     trainings: tuple[TrainingPlan, ...]
     arms: tuple[ArmPlan, ...]
     visible: Mapping[str, float | None]
-    """Metric -> smallest difference (80% power) that the test set can see; None where only outputs can tell."""
+    """Metric -> smallest difference (80% power) that the test set can see, inf if none; None where only outputs can tell."""
     judging: tuple[JudgePlan, ...] = ()
     """The metrics that ask a model, with what they would be asked."""
     rehearse: bool = False

@@ -171,9 +171,11 @@ def _least_lasting(works: Callable[[int], bool]) -> int | None:
 def visible_difference(n: int, discordance: float = DISCORDANCE, level: float = 0.95, power: float = POWER) -> float:
     """The smallest true difference of two rates that n paired items show (Tango's L > 0) with chance `power`, exactly.
 
-    Between 0 and 1; 1 if even the largest does not show. The discordance grows to the difference where that is larger.
+    Between 0 and 1; infinite if even the largest does not show. The discordance grows to the difference where that is larger.
     """
     rule = Rule(0.0, discordance)
+    if chances(n, rule, 1.0, level).passing < power:
+        return math.inf
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2

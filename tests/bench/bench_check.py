@@ -23,15 +23,16 @@ SIZES = (10_000, 100_000, 300_000)
 WORDS, VOCABULARY = 100, 50_000
 BAR_S, BAR_MB, BAR_GROWTH = 60.0, 1536.0, 1.5
 _ALONE = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from evalharness.doctor.examine import examine
 from evalharness.doctor.rules import RULES
 from evalharness.reading import load_suite
+from evalharness.runners.lora.memory import peak_mib
 wall, cpu = time.perf_counter(), time.process_time()
 seen = examine(load_suite(Path(sys.argv[1])), [rule for rule in RULES if "target.mislabelled" not in rule.ids])
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = peak_mib()
 print(json.dumps({"wall": wall, "cpu": cpu, "mb": peak, "findings": {f.rule: f.count for f in seen.findings}}))
 """
 

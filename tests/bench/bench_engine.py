@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -169,23 +170,25 @@ def _cpu() -> float:
 @pytest.mark.bench
 @pytest.mark.parametrize("made", [openai, gemini])
 def test_near_the_limit_of_the_wire(made: Callable[[str], HostedChat]) -> None:
-    least = min(floor(5000)[0] for _ in range(3))
-    best = min((measure(5000, made=made) for _ in range(3)), key=lambda figures: figures.over_limit)
-    print(f"bare loop {least:.2f}x", best)
-    assert best.wrong == 0
-    assert best.errors == 0
-    assert best.over_limit <= max(1.25, 1.2 * least)  # a machine that keeps the bare loop waiting says nothing about ours
-    assert best.cpu_ms <= 0.7
+    _is_near_the_limit(lambda: measure(5000, made=made))
 
 
 @pytest.mark.bench
 def test_scored_and_stored_as_near_the_limit() -> None:
-    least = min(floor(5000)[0] for _ in range(2))
-    best = min((whole(5000) for _ in range(3)), key=lambda figures: figures.over_limit)
-    print(f"bare loop {least:.2f}x", best)
-    assert best.wrong == best.errors == 0
-    assert best.over_limit <= max(1.25, 1.2 * least)
-    assert best.cpu_ms <= 0.7
+    _is_near_the_limit(lambda: whole(5000))
+
+
+def _is_near_the_limit(measured: Callable[[], Figures]) -> None:
+    """Up to three tries: a machine that keeps the bare loop waiting, too, says nothing about ours."""
+    least, tries = math.inf, list[Figures]()
+    while len(tries) < 3:
+        least = min(least, floor(5000)[0])
+        tries.append(measured())
+        print(f"bare loop {least:.2f}x", tries[-1])
+        assert tries[-1].wrong == tries[-1].errors == 0
+        if tries[-1].over_limit <= max(1.25, 1.2 * least) and tries[-1].cpu_ms <= 0.7:
+            return
+    raise AssertionError(tries)
 
 
 @pytest.mark.bench

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from evalharness.data.near import near_pairs
+from evalharness.runners.lora.memory import peak_mib
 
 TEXTS, WORDS, AT_ONCE = 100_000, 100, 1000
 
@@ -40,7 +40,7 @@ def measured() -> tuple[set[tuple[int, int]], float, float]:
     made = list(texts())
     begin = time.process_time()
     found = {(i, j) for i, j, _ in near_pairs(made)}
-    return found, time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    return found, time.process_time() - begin, peak_mib() / 2**10
 
 
 @pytest.mark.bench

@@ -6,7 +6,6 @@ python -m tests.bench.bench_store 10         10 million scores over 1,000 runs
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import pytest
 
 from evalharness.ids import digest
 from evalharness.records import Dataset, Message, Output, Reply, Sample, Score
+from evalharness.runners.lora.memory import peak_mib
 from evalharness.store import Store
 
 ARMS, SAMPLES, METRICS = 10, 20_000, 5
@@ -126,7 +126,7 @@ def in_new_store(bench: Callable[[Path], dict[str, float]]) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "evalh.duckdb"
         figures = bench(path)
-        print(f"file {path.stat().st_size / 1e6:.0f} MB, peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+        print(f"file {path.stat().st_size / 1e6:.0f} MB, peak memory {peak_mib()} MiB")
     return figures
 
 

@@ -69,7 +69,7 @@ def test_the_command_line_says_what_the_api_says(evalh: Evalh, twice: View) -> N
         assert printed == FILES[ending](of_view(twice), Items.of(twice)), ending
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=65)
 def test_another_process_says_the_same_bytes(evalh: Evalh, twice: View, workspace: Workspace) -> None:
     """Whatever the order of a process's hashes."""
     for words in [*BY_CLI.values(), ("report", "--format", "json"), ("report", "--format", "html")]:

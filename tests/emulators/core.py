@@ -16,9 +16,9 @@ import json
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -268,29 +268,59 @@ class Emulator:
 
     def _check(self, request: web.Request, body: bytes, response: web.Response) -> None:
         description, server = self.described(request.path)
-        if not self._checked or response.status == 401 or (api := _api(description)) is None:
+        if not self._checked or response.status == 401 or (known := _headers(description)) is None:
             return
-        parts = urlsplit(server)
-        query: Any = list(request.query.items())
-        seen = MockRequest(
-            f"{parts.scheme}://{parts.netloc}",
-            request.method,
-            request.path,
-            args=query,
-            headers=dict(request.headers),
-            data=body,
-            content_type=request.headers.get("Content-Type", "application/json"),
+        headers = tuple(sorted((name, value) for name, value in request.headers.items() if name.lower() in known))
+        query, kind = tuple(request.query.items()), request.headers.get("Content-Type", "application/json")
+        asked = Asked(description, server, request.method, request.path, query, headers, kind, body)
+        answered = response.status == 200 and response.content_type == "application/json"
+        broken = _broken(asked) + (_badly_answered(replace(asked, body=b""), bytes(response.body or b"")) if answered else ())  # type: ignore[arg-type]
+        self.violations += [f"{request.method} {request.path_qs}: {why}" for why in broken]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """All of a request that a description speaks of."""
+
+    description: str | None
+    server: str
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...]
+    content_type: str
+    body: bytes
+
+    def mocked(self) -> MockRequest:
+        """As openapi-core takes it."""
+        parts = urlsplit(self.server)
+        base, query = f"{parts.scheme}://{parts.netloc}", cast("Any", list(self.query))
+        return MockRequest(
+            base, self.method, self.path, args=query, headers=dict(self.headers), data=self.body, content_type=self.content_type
         )
-        said = MockResponse(bytes(response.body or b""), response.status, content_type=response.content_type)  # type: ignore[arg-type]
-        checks: list[Callable[[], object]] = [lambda: api.validate_request(seen)]
-        if response.status == 200 and response.content_type == "application/json":
-            checks.append(lambda: api.validate_response(seen, said))
-        for check in checks:
-            try:
-                check()
-            except OpenAPIError as error:
-                why = "; ".join(str(part) for part in getattr(error.__cause__, "schema_errors", [])) or str(error.__cause__ or "")
-                self.violations.append(f"{request.method} {request.path_qs}: {error} {why}")
+
+
+@functools.lru_cache(4096)
+def _broken(asked: Asked) -> tuple[str, ...]:
+    """What the description finds wrong with a request; a poll that comes a hundred times is looked at once."""
+    api = _api(asked.description)
+    return _errors(lambda: api.validate_request(asked.mocked())) if api else ()
+
+
+@functools.lru_cache(4096)
+def _badly_answered(asked: Asked, body: bytes) -> tuple[str, ...]:
+    """What the description finds wrong with the JSON of a 200."""
+    api = _api(asked.description)
+    return _errors(lambda: api.validate_response(asked.mocked(), MockResponse(body, 200, content_type="application/json"))) if api else ()
+
+
+def _errors(check: Callable[[], object]) -> tuple[str, ...]:
+    try:
+        check()
+    except OpenAPIError as error:
+        why = "; ".join(str(part) for part in getattr(error.__cause__, "schema_errors", [])) or str(error.__cause__ or "")
+        return (f"{error} {why}",)
+    return ()
 
 
 def _incoming(request: web.Request, body: bytes) -> Incoming:
@@ -320,3 +350,21 @@ def _response(status: int, answer: object) -> web.Response:
 def _api(description: str | None) -> OpenAPI | None:
     path = SPECS / description if description else None
     return OpenAPI.from_file_path(str(path)) if path and path.is_file() else None
+
+
+@functools.cache
+def _headers(description: str | None) -> frozenset[str] | None:
+    """The headers that a description speaks of, in small letters; None without a description."""
+    path = SPECS / description if description else None
+    if path is None or not path.is_file():
+        return None
+    found, left = {"authorization"}, [json.loads(path.read_text())]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            if part.get("in") == "header":
+                found.add(str(part["name"]).lower())
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return frozenset(found)

@@ -137,7 +137,7 @@ def test_ter_equals_sacrebleu(pairs: list[tuple[str, list[str]]], normalized: bo
 @pytest.mark.parametrize("system", ["ALMAnaCH-Inria", "Online-B"])
 def test_wmt22_equals_sacrebleu_to_every_printed_digit(system: str) -> None:
     names = (f"hyp.{system}.en", "ref.B.en", "ref.C.en")
-    texts, first, second = ((WMT22 / name).read_text(encoding="utf-8").split("\n")[:150] for name in names)
+    texts, first, second = ((WMT22 / name).read_text(encoding="utf-8").split("\n")[:60] for name in names)
     references = [list(pair) for pair in zip(first, second, strict=True)]
     pairs: list[tuple[Metric, Any]] = [
         (Bleu(), BLEU()),
@@ -151,21 +151,20 @@ def test_wmt22_equals_sacrebleu_to_every_printed_digit(system: str) -> None:
         assert metric.signature(2) == str(library.get_signature())  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 @pytest.mark.skipif(not WMT22.is_dir(), reason=f"the WMT22 data are not at {WMT22}")
-def test_all_of_wmt22_equals_sacrebleu() -> None:
-    streams = {path.name: path.read_text(encoding="utf-8").split("\n")[:-1] for path in sorted(WMT22.glob("*.en"))}
-    first, second = streams.pop("ref.B.en"), streams.pop("ref.C.en")
+@pytest.mark.parametrize("system", ["ALMAnaCH-Inria", "CUNI-Transformer", "JDExploreAcademy", "Online-B"])
+def test_all_of_wmt22_equals_sacrebleu(system: str) -> None:
+    names = (f"hyp.{system}.en", "ref.B.en", "ref.C.en")
+    texts, first, second = ((WMT22 / name).read_text(encoding="utf-8").split("\n")[:-1] for name in names)
     references = [list(pair) for pair in zip(first, second, strict=True)]
     made: list[tuple[Metric, Any]] = [(Bleu(), BLEU()), (Chrf(), CHRF()), (Ter(), TER())]
-    for name, texts in streams.items():
-        for metric, library in made:
-            expected = library.corpus_score(texts, [first, second]).score
-            found = corpus(metric, texts, references)
-            print(f"{name} {metric.name}: {found:.6f}, sacrebleu {expected:.6f}, {library.get_signature()}")
-            assert f"{found:.9f}" == f"{expected:.9f}"
-            assert metric.signature(2) == str(library.get_signature())  # type: ignore[attr-defined]
-    assert len(streams) == 4
+    for metric, library in made:
+        expected = library.corpus_score(texts, [first, second]).score
+        found = corpus(metric, texts, references)
+        print(f"{metric.name}: {found:.6f}, sacrebleu {expected:.6f}, {library.get_signature()}")
+        assert f"{found:.9f}" == f"{expected:.9f}"
+        assert metric.signature(2) == str(library.get_signature())  # type: ignore[attr-defined]
 
 
 def test_the_signature_is_in_the_identity_and_full_on_request() -> None:

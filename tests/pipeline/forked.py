@@ -18,7 +18,7 @@ NEEDED = (
     "evalharness.cli",
     "evalharness.pipeline",
     "evalharness.report",
-    "evalharness.report.as_html",
+    "evalharness.report.html",
     "evalharness.runners.fireworks",
     "evalharness.runners.huggingface",
     "evalharness.runners.openai",

@@ -156,7 +156,7 @@ def healed(name: str, case: Case, later: tuple[int, int, int, list[str]]) -> boo
     return later == (0, 1, 0, [])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=90)
 @pytest.mark.timeout(800)
 @pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.name)
 def test_every_fault_is_told_buys_nothing_twice_and_leaves_nothing(

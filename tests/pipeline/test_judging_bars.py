@@ -154,7 +154,7 @@ def test_a_judge_that_fails_on_bad_answers_passes_nobody(tmp_path: Path, service
     assert verdict.exit_code() != 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=70)
 def test_killed_in_the_middle_of_ten_thousand_calls(tmp_path: Path) -> None:
     n, kills, in_flight, flush, calls_each = 5000, 4, 64, 200, 2.1  # two orders, and one in twenty asked twice
     log = tmp_path / "calls.txt"

@@ -101,14 +101,14 @@ def left(root: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=180)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_killed_anywhere_ten_times_the_store_ends_the_same(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
     calm = make(tmp_path / "calm")
     began = time.monotonic()
     finish(calm)
-    whole_s = time.monotonic() - began
+    whole_s = calm_s = time.monotonic() - began
     expected = left(calm)
     kills, chains = 0, 0
     while kills < KILLS:
@@ -126,9 +126,10 @@ def test_killed_anywhere_ten_times_the_store_ends_the_same(seed: int, tmp_path: 
                     kill_children(root)
                 continue
             assert process.returncode == 0, said.decode()
+            whole_s *= 0.6  # it was too quick to be killed: the machine has less to do than it had
             break
         finish(root)
         found = left(root)
         for part, value in expected.items():
             assert found[part] == value, f"chain {chains}: {part}"
-    print(f"{kills} kills over {chains} chains; an undisturbed run took {whole_s:.1f} s")
+    print(f"{kills} kills over {chains} chains; an undisturbed run took {calm_s:.1f} s")

@@ -92,7 +92,7 @@ def left(root: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_killed_at_every_step(case: Case, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ DEPLOYED = [case for case in CASES if "releasing" in case.steps]
 N, AT_ONCE, FLUSH = 1500, 64, 200
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("step", ["deployment lost", "scoring"])

@@ -156,7 +156,7 @@ def test_without_a_hub_everything_stays_in_a_folder(rows: Path, capsys: pytest.C
     assert json.loads((out / "adapter_config.json").read_text())["target_modules"] == ["q_proj", "v_proj"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_a_whole_job_learns_and_its_adapter_answers_here(service: HuggingFaceEmulator, tmp_path: Path) -> None:
     base = outspoken(tmp_path / "tiny")
     same = tuple((*row[:1], Message("assistant", "yes")) for row in ROWS)

@@ -401,7 +401,7 @@ def test_a_child_outlives_its_parent(job: Job, tmp_path: Path) -> None:
     assert made.find(job) is None
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=45)
 @pytest.mark.timeout(900)
 def test_killed_at_random_it_ends_with_the_same_bits(done: tuple[LoraRunner, Job, Status], base: str, tmp_path: Path) -> None:
     """kill -9 at five seeded moments of one training; each time it is found dead and submitted again."""

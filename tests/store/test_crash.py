@@ -62,7 +62,7 @@ def test_killed_three_times(tmp_path: Path) -> None:
     kill_often(tmp_path / "evalh.duckdb", 3)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_killed_thirty_times(tmp_path: Path) -> None:
     kill_often(tmp_path / "evalh.duckdb", 30)
 

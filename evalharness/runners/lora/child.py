@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from evalharness.errors import DataError, EvalhError, TrainingFailed
 from evalharness.ids import digest, file_digest
 from evalharness.records import Job, TrainedModel
 from evalharness.runners.lora.files import JobFolder, write_json
+from evalharness.runners.lora.memory import peak_mib
 from evalharness.runners.lora.options import LoraOptions
 
 if TYPE_CHECKING:
@@ -183,8 +183,7 @@ def _peak_memory_mb() -> int:
 
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() // 2**20
-    unit = 2**20 if platform.system() == "Darwin" else 2**10  # getrusage counts bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+    return peak_mib()
 
 
 def _save_adapter(model: Any, job: Job, adapter: Path) -> None:
