@@ -41,6 +41,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Libraries that count what they made miss it, else."""
+    gc.unfreeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What slow tests, benches and tests of a numbered property printed, by test."""
     reports = [each for outcome in ("passed", "failed") for each in terminalreporter.stats.get(outcome, []) if each.when == "call"]
