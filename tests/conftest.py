@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 
+import hypothesis  # noqa: F401  # before the heap is frozen: it asks the garbage collector who holds its things
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -41,7 +42,8 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_unconfigure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
     """Libraries that count what they made miss it, else."""
     gc.unfreeze()
 

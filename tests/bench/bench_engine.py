@@ -179,14 +179,18 @@ def test_scored_and_stored_as_near_the_limit() -> None:
 
 
 def _is_near_the_limit(measured: Callable[[], Figures]) -> None:
-    """Up to three tries: a machine that keeps the bare loop waiting, too, says nothing about ours."""
-    least, tries = math.inf, list[Figures]()
+    """Up to three tries: a machine that is slow for the bare loop, too, says nothing about ours.
+
+    The bars, 1.25 x the limit and 0.7 ms of CPU, were set where the bare loop took 1.13 x and 0.24 ms.
+    """
+    least, least_ms, tries = math.inf, math.inf, list[Figures]()
     while len(tries) < 3:
-        least = min(least, floor(5000)[0])
+        over, ms = floor(5000)
+        least, least_ms = min(least, over), min(least_ms, ms)
         tries.append(measured())
-        print(f"bare loop {least:.2f}x", tries[-1])
+        print(f"bare loop {least:.2f}x, {least_ms:.2f} ms", tries[-1])
         assert tries[-1].wrong == tries[-1].errors == 0
-        if tries[-1].over_limit <= max(1.25, 1.2 * least) and tries[-1].cpu_ms <= 0.7:
+        if tries[-1].over_limit <= max(1.25, 1.2 * least) and tries[-1].cpu_ms <= 0.7 * max(1.0, least_ms / 0.24):
             return
     raise AssertionError(tries)
 

@@ -70,7 +70,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def together_or_one_by_one(shots: int, items: int = 96) -> Figures:
+def together_or_one_by_one(shots: int, items: int = 64) -> Figures:
     """The same texts from `generate` on one request after another, and from the local model, 32 rows at a time."""
     from tests.models.small import one_by_one, texts
 

@@ -66,6 +66,7 @@ class Evalh:
         self._process.join(timeout)
         if self.returncode is None:
             self.kill()
+            self._process.join(60)
             raise TimeoutError(f"evalh still ran after {timeout} s")
         return self.returncode
 
