@@ -5,10 +5,8 @@ Figures show for several processes, too, whose own output is lost.
 
 from __future__ import annotations
 
-import gc
 import os
 
-import hypothesis  # noqa: F401  # before the heap is frozen: it asks the garbage collector who holds its things
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -35,17 +33,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _seconds(item: pytest.Item) -> float:
     mark = item.get_closest_marker("slow")
     return float(mark.kwargs.get("seconds", 0)) if mark else 0.0
-
-
-def pytest_collection_finish() -> None:
-    """What all tests have imported stays: the garbage collector need not look through it again and again."""
-    gc.freeze()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish() -> None:
-    """Libraries that count what they made miss it, else."""
-    gc.unfreeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
