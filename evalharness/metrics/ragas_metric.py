@@ -168,7 +168,7 @@ class Ragas(PerSample):
         return questions * (2 * self._most_calls + (2 if self._embedder is not None else 0))
 
     def estimate(self, questions: Sequence[Question]) -> float | None:
-        """Every call with all of the item's texts beside ragas's longest instructions, and an answer as long as allowed."""
+        """Every call, tried twice, with all of the item's texts beside ragas's longest instructions, and an answer as long as allowed."""
         total = 0.0
         for question in questions:
             sample = question.sample
@@ -178,7 +178,7 @@ class Ragas(PerSample):
             vectors = 0.0 if self._embedder is None else self._embedder.estimate(2 * texts)
             if cost is None or vectors is None:
                 return None
-            total += cost * self._most_calls + vectors
+            total += 2 * cost * self._most_calls + vectors
         return total
 
     @property

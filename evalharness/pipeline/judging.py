@@ -147,26 +147,33 @@ class _Session:
 
     async def hold(self, asks: Sequence[Ask], *, rehearse: bool) -> None:
         """Find what is open, and ask until it is closed."""
-        found = await asyncio.to_thread(lambda: {case.key: case for case in cases(self._metric, asks, self._desk.store)})
+        known = await asyncio.to_thread(self._desk.store.known_scores, [metric_id(self._metric)], [ask.arm.arm_id for ask in asks])
+        found = await asyncio.to_thread(lambda: {case.key: case for case in cases(self._metric, asks, self._desk.store, known)})
         self._wasted = await asyncio.to_thread(self._desk.store.wasted_scores, metric_id(self._metric), [ask.arm.arm_id for ask in asks])
         for case in found.values():
             if not case.answered:
                 self._put(case.failed(self._metric))
         asked = [case for case in found.values() if case.answered]
-        total, count, errors = len(asked), 0, 0
+        total, count, real, errors, last = len(asked), 0, 0, 0, ""
         async with aclosing(self._scores(asked, rehearse=rehearse)) as scores:
             async for score in scores:
                 self._put(score)
-                count, errors = count + 1, errors + (score.error is not None)
+                count, errors, last = count + 1, errors + (score.error is not None), score.error or last
+                real += score.other_output_id != score.output_id  # the reference beside itself is a tie that nobody was asked about
                 if not self._desk.writer.has_room(Score):  # opinions are dear: they are stored before more are taken
                     await asyncio.to_thread(self._desk.writer.room, Score)
                 self._emit(Event("score", self._name, count, total, cost_usd=self._spent or None))
         self._done.errors += errors
-        if errors and errors == count:
-            self._done.failures[self._name] = f"every one of {count:,} questions failed, e.g. {score.error}"
+        if errors and errors == real and not (all(case.key in known for case in asked) and await self._has_opinions(asks)):
+            self._done.failures[self._name] = f"every one of {real:,} questions failed, e.g. {last}"
         elif errors:
             text = f"{errors:,} of {count:,} questions failed; they count as missing, and the next run asks them again"
             self._emit(Event("score", self._name, kind="note", text=text))
+
+    async def _has_opinions(self, asks: Sequence[Ask]) -> bool:
+        """Whether there are good opinions of these arms, those of the reference beside itself left out."""
+        arms = [ask.arm.arm_id for ask in asks if ask.label != self._metric.against]
+        return None in (await asyncio.to_thread(self._desk.store.known_scores, [metric_id(self._metric)], arms)).values()
 
     def _put(self, score: Score) -> None:
         if before := self._wasted.get(score.score_id):  # the new row takes the failed one's place, and its cost with it
@@ -216,15 +223,14 @@ async def _rehearsed(metric: Metric, questions: Sequence[Question]) -> AsyncGene
         yield Opinion(question.key, tuple(map(float, stats)), why="rehearsed", cost_usd=0.0)
 
 
-def cases(metric: AskingMetric, asks: Sequence[Ask], store: Store) -> Iterator[Case]:
-    """What has no score yet, or an error that asking again may mend.
+def cases(metric: AskingMetric, asks: Sequence[Ask], store: Store, known: Mapping[str, str | None]) -> Iterator[Case]:
+    """What has no score yet, or an error that asking again may mend; `known` are the scores that there are, with their errors.
 
     In pairs every output meets the other arm's of the same sample and repeat, also the other arm's own ones (a tie for
     free, so that both arms of a comparison have scores). An output without a counterpart is left out. Raises RunError
     if the other arm has answered nothing.
     """
     key = metric_id(metric)
-    known = store.known_scores([key], [ask.arm.arm_id for ask in asks])
     others: dict[str, dict[tuple[str, int], Output]] = {}
     for ask in asks:
         if ask.label == metric.against:

@@ -232,6 +232,23 @@ def test_when_every_question_fails_the_metric_has_failed(court: Court) -> None:
     assert len(court.scores("tuned")) == N
 
 
+def test_pairs_have_failed_too_where_only_the_reference_beside_itself_has_a_verdict(court: Court) -> None:
+    court.use("rubric: 'Which is right?', against: base")
+    court.script.faults = Faults(garbage=1.0)
+    assert "every one of 12 questions failed" in court.run().failures["metric judge"]
+
+
+def test_what_fails_again_beside_good_verdicts_fails_no_run(court: Court) -> None:
+    court.script.faults = Faults(fails_on="item 3 ")
+    first = court.run()
+    assert (first.state, court.asked()) == ("succeeded", 2 * N + 2)  # two that it never judges, asked twice each
+    again = court.run()
+    assert (again.state, again.failures, court.asked()) == ("succeeded", {}, 4)
+    court.answers("tuned", [f"item {i} q=1.0 other" for i in range(N)])
+    court.script.faults = Faults(garbage=1.0)
+    assert "every one of 13 questions failed" in court.run().failures["metric judge"]  # new ones, none of them judged
+
+
 def test_a_judge_of_the_same_family_is_told(court: Court) -> None:
     court.write("doubles.py", _doubles())
     suite = SUITE.replace("base: {outputs: data/base.jsonl}", "base: {model: {doubles.py:Echo: {name: gpt-4o}}}")

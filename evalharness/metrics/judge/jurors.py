@@ -70,7 +70,7 @@ class Juror:
         return digest({"plugin": self.plugin, **model.identity()}) == wanted
 
     def dollars(self, requests: Sequence[Request]) -> float | None:
-        """What the requests cost at most, each answered at the first try; None if nobody knows."""
+        """What the requests cost at most; None if nobody knows."""
         costs = [self.model.estimate(request) for request in requests]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if len(known) == len(costs) else None

@@ -126,8 +126,9 @@ class Judge:
         return 2 * questions * len(self.jurors) * (2 if self.against is not None and self.options.orders == "both" else 1)
 
     def estimate(self, questions: Sequence[Question]) -> float | None:
-        """Dollars for every judge and order, every answer as long as allowed; None where a judge has no price."""
-        costs = [juror.dollars(mine) for juror, mine in zip(self.jurors, self._poll(questions).requests, strict=True)]
+        """Dollars for every judge and order, asked twice, every answer as long as allowed; None where a judge has no price."""
+        poll = self._poll(questions)
+        costs = [juror.dollars([*mine, *map(poll.second, mine)]) for juror, mine in zip(self.jurors, poll.requests, strict=True)]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
     async def ask(self, questions: Sequence[Question]) -> AsyncGenerator[Opinion]:

@@ -31,6 +31,8 @@ First = Literal["mine", "other"]
 _NO_SCHEMA = re.compile(r"HTTP (400|404|415|422|501)\b.*(response_format|schema|structured|guided|grammar)", re.IGNORECASE | re.DOTALL)
 _REFUSED = re.compile(r"refusal|finish_reason|content.?(filter|policy|management)|safety|blocked", re.IGNORECASE)
 _KEPT = 4000
+_LONGEST_WHY = 120
+"""Bytes of the longest reason for a second try."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,10 @@ class Poll:
         taken = None if seat in self._no_schema else call.request.schema
         call.request = replace(call.request, messages=messages, repeat=1, schema=taken)
         return call.request
+
+    def second(self, request: Request) -> Request:
+        """The second try as it will be at its longest: whoever counts what judging may cost has to count it, too."""
+        return replace(request, messages=again(request.messages, " " * _LONGEST_WHY), repeat=1)
 
     def take(self, output_id: str) -> Opinion | None:
         """Count a final reply that `again` has seen; the opinion if it was the question's last one."""
