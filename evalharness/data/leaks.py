@@ -31,8 +31,12 @@ _PLAIN = _Plain()
 
 def normal(text: str) -> str:
     """The text as the leak rule compares it. A text of nothing but punctuation stands for itself."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = _folded(text)
     return " ".join(folded.translate(_PLAIN).split()) or folded.strip()
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -43,6 +47,34 @@ _UNSPACED = re.compile(f"([{UNSPACED}])")
 def words(plain: str) -> list[str]:
     """The words of a normalised text."""
     return (plain if plain.isascii() else _UNSPACED.sub(r" \1 ", plain)).split()
+
+
+_INSIDE = re.compile(r"[^\W_](?:_|[^\w\s])+[^\W_]")
+_HYPHEN = "\ue000"  # is no punctuation
+_MOST_PARTS = 3
+
+
+def joined(text: str) -> str:
+    """The normalised text with a hyphen where two or three parts were one word: a word that was changed is then one word, not three.
+
+    >>> joined("It isn't MY top-up of $1.00; see a.b.c.d!")
+    'it isn-t my top-up of 1-00 see a b c d'
+    """
+    folded = _folded(text)
+    marked = " ".join(map(_hyphened, folded.split())) if _INSIDE.search(folded) else folded
+    return " ".join(marked.translate(_PLAIN).split()).replace(_HYPHEN, "-") or folded.strip()
+
+
+def _hyphened(word: str) -> str:
+    if _INSIDE.search(word) is None or _UNSPACED.search(word):
+        return word
+    parts = word.translate(_PLAIN).split()
+    return _HYPHEN.join(parts) if len(parts) <= _MOST_PARTS else word
+
+
+def near_key(sample: Sample) -> str:
+    """What is compared word by word: all turns but the system's, `joined`."""
+    return "\n".join(joined(message.content) for message in sample.messages if message.role != "system")
 
 
 def input_key(sample: Sample) -> str:
