@@ -3,7 +3,8 @@
 >>> normal("  Where's my card??") == normal("WHERE’S MY CARD")
 True
 
-Two inputs are the same if they are equal after NFKC, case folding, and collapsing punctuation and space.
+Two inputs are the same if they are equal after NFKC, case folding, and collapsing punctuation and space. Whether words are written
+apart is no difference, since punctuation may have been deleted or replaced: "don't", "don t" and "dont", "top-up" and "top up".
 """
 
 from __future__ import annotations
@@ -37,6 +38,23 @@ def normal(text: str) -> str:
 
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+_GAP = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
+_SPELLED = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_]){2,}(?!\S)")
+
+
+def squeezed(plain: str) -> str:
+    """A normalised text without the spaces between letters, but for three or more single letters in a row, which spell something.
+
+    >>> squeezed("i don t see top up 1 of 10 in x y z")
+    'idontseetopup 1 of 10 inx y z'
+    """
+    if _SPELLED.search(plain) is None:
+        together = plain.replace(" ", "")
+        return together if together.isalpha() else _GAP.sub("", plain)
+    kept = _SPELLED.sub(lambda found: found[0].replace(" ", "."), plain)
+    return _GAP.sub("", kept).replace(".", " ")
 
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -78,7 +96,12 @@ def near_key(sample: Sample) -> str:
 
 
 def input_key(sample: Sample) -> str:
-    """What must not occur on both sides: all turns but the system's, normalised (a bare "yes" deep in a chat is no leak)."""
+    """What must not occur on both sides: all turns but the system's, normalised and squeezed (a bare "yes" deep in a chat is no leak)."""
+    return "\n".join(squeezed(normal(message.content)) for message in sample.messages if message.role != "system")
+
+
+def input_words(sample: Sample) -> str:
+    """The words of all turns but the system's, normalised."""
     return "\n".join(normal(message.content) for message in sample.messages if message.role != "system")
 
 

@@ -27,7 +27,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import joined, words
+from evalharness.data.leaks import joined, squeezed, words
 
 Longs = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -114,7 +114,7 @@ class _Kept:
         for place, text in enumerate(texts):
             compared = joined(text)
             plain = compared.replace("-", " ")
-            digest = int.from_bytes(hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+            digest = int.from_bytes(hashlib.blake2b(squeezed(plain).encode("utf-8", "surrogatepass"), digest_size=8).digest())
             if (earlier := first.setdefault(digest, place)) != place:
                 if plain:
                     yield earlier, place, 1.0
