@@ -377,6 +377,14 @@ def test_rows_and_adapters_go_to_no_public_repository(service: HuggingFaceEmulat
     assert not service.jobs
 
 
+def test_rows_are_not_sent_to_a_repository_before_it_is_shown(service: HuggingFaceEmulator, job: Job) -> None:
+    service.fail("dataset_info", *[Fault(404, {"error": "Repository not found"})] * 3)
+    runner().submit(job)
+    routes = [call.route for call in service.calls]
+    made, sent = routes.index("create_repo"), routes.index("preupload")
+    assert routes[made + 1 : sent] == ["dataset_info"] * 2
+
+
 def test_a_public_repository_that_was_not_shown_at_first_is_not_used(service: HuggingFaceEmulator, job: Job) -> None:
     service.put("model", OUTPUT, {})
     service.fail("model_info", Fault(404, {"error": "Repository not found"}))
