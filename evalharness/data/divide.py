@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from evalharness.data.files import Faults, Row
-from evalharness.data.leaks import input_key
+from evalharness.data.leaks import near_key
 from evalharness.data.near import near_some
 from evalharness.data.rows import split_group, stratum_of
 from evalharness.data.split import SIDES, Side, side
@@ -59,7 +59,7 @@ def divide(rows: Iterable[tuple[Row, Sample]], spec: DataSpec, faults: Faults) -
             sides.append("train" if group is None else side(group, split))
             if split.stratify is not None:
                 strata.append(stratum_of(row, spec, split.stratify, faults))
-            yield input_key(sample)
+            yield near_key(sample)
 
     left_out: dict[int, int] = {}
     if spec.leaks == "allow":

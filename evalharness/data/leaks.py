@@ -3,7 +3,8 @@
 >>> normal("  Where's my card??") == normal("WHERE’S MY CARD")
 True
 
-Two inputs are the same if they are equal after NFKC, case folding, and collapsing punctuation and space.
+Two inputs are the same if they are equal after NFKC, case folding, and collapsing punctuation and space. Whether words are written
+apart is no difference, since punctuation may have been deleted or replaced: "don't", "don t" and "dont", "top-up" and "top up".
 """
 
 from __future__ import annotations
@@ -31,8 +32,29 @@ _PLAIN = _Plain()
 
 def normal(text: str) -> str:
     """The text as the leak rule compares it. A text of nothing but punctuation stands for itself."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = _folded(text)
     return " ".join(folded.translate(_PLAIN).split()) or folded.strip()
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+_GAP = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
+_SPELLED = re.compile(r"(?<!\S)[^\W\d_](?: [^\W\d_]){2,}(?!\S)")
+
+
+def squeezed(plain: str) -> str:
+    """A normalised text without the spaces between letters, but for three or more single letters in a row, which spell something.
+
+    >>> squeezed("i don t see top up 1 of 10 in x y z")
+    'idontseetopup 1 of 10 inx y z'
+    """
+    if _SPELLED.search(plain) is None:
+        together = plain.replace(" ", "")
+        return together if together.isalpha() else _GAP.sub("", plain)
+    kept = _SPELLED.sub(lambda found: found[0].replace(" ", "."), plain)
+    return _GAP.sub("", kept).replace(".", " ")
 
 
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -45,8 +67,41 @@ def words(plain: str) -> list[str]:
     return (plain if plain.isascii() else _UNSPACED.sub(r" \1 ", plain)).split()
 
 
+_INSIDE = re.compile(r"[^\W_](?:_|[^\w\s])+[^\W_]")
+_HYPHEN = "\ue000"  # is no punctuation
+_MOST_PARTS = 3
+
+
+def joined(text: str) -> str:
+    """The normalised text with a hyphen where two or three parts were one word: a word that was changed is then one word, not three.
+
+    >>> joined("It isn't MY top-up of $1.00; see a.b.c.d!")
+    'it isn-t my top-up of 1-00 see a b c d'
+    """
+    folded = _folded(text)
+    marked = " ".join(map(_hyphened, folded.split())) if _INSIDE.search(folded) else folded
+    return " ".join(marked.translate(_PLAIN).split()).replace(_HYPHEN, "-") or folded.strip()
+
+
+def _hyphened(word: str) -> str:
+    if _INSIDE.search(word) is None or _UNSPACED.search(word):
+        return word
+    parts = word.translate(_PLAIN).split()
+    return _HYPHEN.join(parts) if len(parts) <= _MOST_PARTS else word
+
+
+def near_key(sample: Sample) -> str:
+    """What is compared word by word: all turns but the system's, `joined`."""
+    return "\n".join(joined(message.content) for message in sample.messages if message.role != "system")
+
+
 def input_key(sample: Sample) -> str:
-    """What must not occur on both sides: all turns but the system's, normalised (a bare "yes" deep in a chat is no leak)."""
+    """What must not occur on both sides: all turns but the system's, normalised and squeezed (a bare "yes" deep in a chat is no leak)."""
+    return "\n".join(squeezed(normal(message.content)) for message in sample.messages if message.role != "system")
+
+
+def input_words(sample: Sample) -> str:
+    """The words of all turns but the system's, normalised."""
     return "\n".join(normal(message.content) for message in sample.messages if message.role != "system")
 
 

@@ -5,7 +5,8 @@
 [(0, 2, 0.93)]
 
 Two texts are near if at most 1 - threshold of the words (of the longer one) have to be replaced, inserted or deleted to make
-one of the other; case, punctuation and space do not count. Nothing is left to chance: k edits of n words leave a run of at
+one of the other; case, punctuation and space do not count, and a word like "isn't" or "top-up" counts as one or as its parts,
+whatever makes them nearer. Nothing is left to chance: k edits of n words leave a run of at
 least (n - k) / (k + 1) of them whole, and from every stretch of that length both texts choose the same few words in a row to
 be looked up by: the rarest (winnowing, Schleimer, Wilkerson and Aiken, SIGMOD 2003, which takes the least hash instead).
 Where more than 64 texts have such words in common, each is compared with some of the others, so that a form letter costs little.
@@ -26,7 +27,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import normal, words
+from evalharness.data.leaks import joined, squeezed, words
 
 Longs = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -35,6 +36,7 @@ _BINS = 1 << 22  # most counters of word sequences; two that share a counter loo
 _ALL = 64  # texts with words in common that are all compared with each other
 _SOME = 8  # how many others each is compared with where there are more
 _ENOUGH = 32  # others that a text is near to, from which on it waits for texts that have fewer
+_LATER = 1 << 31  # marks the second and third part of a word
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -92,14 +94,17 @@ class _Length:
 
 
 class _Kept:
-    """The different texts: their words, by number, in a file; place, length, hash and a bitmap of the words in memory."""
+    """The different texts: their words, by number, in a file; place, length, hash and a bitmap of the words in memory.
+
+    `length` counts the parts of words like "isn't", `whole` does not. Lists of words are of parts, but for `wholes`.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._places, self._lengths = array("q"), array("q")
+        self._places, self._lengths, self._wholes = array("q"), array("q"), array("q")
         self._digests = array("Q")
         self._maps: list[Longs] = []
-        self.place, self.length, self.start = (np.zeros(0, np.int64) for _ in range(3))
+        self.place, self.length, self.whole, self.start = (np.zeros(0, np.int64) for _ in range(4))
         self.digest, self.bitmap = np.zeros(0, np.uint64), np.zeros((0, 4), np.uint64)
 
     def fill(self, texts: Iterable[str]) -> Iterator[tuple[int, int, float]]:
@@ -107,17 +112,23 @@ class _Kept:
         first: dict[int, int] = {}
         batch, numbers = array("I"), _Numbers()
         for place, text in enumerate(texts):
-            plain = normal(text)
-            digest = int.from_bytes(hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+            compared = joined(text)
+            plain = compared.replace("-", " ")
+            digest = int.from_bytes(hashlib.blake2b(squeezed(plain).encode("utf-8", "surrogatepass"), digest_size=8).digest())
             if (earlier := first.setdefault(digest, place)) != place:
                 if plain:
                     yield earlier, place, 1.0
                 continue
             if not (said := words(plain)):
                 continue
-            batch.extend(map(numbers.__getitem__, said))
+            wholes = said if plain == compared else words(compared)
+            if len(wholes) == len(said):
+                batch.extend(map(numbers.__getitem__, said))
+            else:
+                batch.extend(numbers[part] | (_LATER if k else 0) for whole in wholes for k, part in enumerate(whole.split("-")))
             self._places.append(place)
             self._lengths.append(len(said))
+            self._wholes.append(len(wholes))
             self._digests.append(digest)
             if len(batch) > _BATCH:
                 self._store(batch)
@@ -141,7 +152,7 @@ class _Kept:
 
     def _finish(self) -> None:
         self._file.flush()
-        self.place, self.length = np.asarray(self._places, np.int64), np.asarray(self._lengths, np.int64)
+        self.place, self.length, self.whole = (np.asarray(each, np.int64) for each in (self._places, self._lengths, self._wholes))
         self.digest = np.asarray(self._digests, np.uint64)
         self.start = np.cumsum(self.length) - self.length
         if self._maps:
@@ -149,9 +160,18 @@ class _Kept:
 
     def words(self, k: int, until: int | None = None) -> Longs:
         """The words of text k (or of all texts from k to `until`), by number."""
-        last = (k + 1 if until is None else until) - 1
+        return self._read(k, k + 1 if until is None else until) & ~np.uint64(_LATER)
+
+    def wholes(self, k: int) -> Longs:
+        """The words of text k, those that have parts as one."""
+        parts = self._read(k, k + 1)
+        later = parts >= _LATER
+        mixed = (parts & ~np.uint64(_LATER)) * np.where(later, _GOLDEN, np.uint64(1))
+        return np.asarray(np.add.reduceat(mixed, np.flatnonzero(~later)), np.uint64)
+
+    def _read(self, k: int, until: int) -> Longs:
         self._file.seek(4 * int(self.start[k]))
-        content = self._file.read(4 * int(self.start[last] + self.length[last] - self.start[k]))
+        content = self._file.read(4 * int(self.start[until - 1] + self.length[until - 1] - self.start[k]))
         return np.frombuffer(content, np.uint32).astype(np.uint64)
 
     def batches(self) -> Iterator[tuple[int, int]]:
@@ -164,10 +184,10 @@ class _Kept:
 
 
 class _Numbers(dict[str, int]):
-    """Word -> 32 bits of its CRC: two of a text's words having the same is rarer than a misprint."""
+    """Word -> 31 bits of its CRC: two of a text's words having the same is rarer than a misprint."""
 
     def __missing__(self, word: str) -> int:
-        self[word] = zlib.crc32(word.encode("utf-8", "surrogatepass"))
+        self[word] = zlib.crc32(word.encode("utf-8", "surrogatepass")) & (_LATER - 1)
         return self[word]
 
     def shrink(self, most: int = 1 << 18) -> None:
@@ -209,7 +229,7 @@ def _chosen(kept: _Kept, about: _Length) -> tuple[Longs, Ints]:
         hashes = _sequences(kept, begin, end, about.shared)
         rarity = (counts[_bins(hashes, len(counts))].astype(np.uint64) << np.uint64(32)) | (hashes >> np.uint64(32))
         length = kept.length[begin:end]
-        windows = about.window(length)
+        windows = np.minimum(about.window(length), about.window(kept.whole[begin:end]))
         text = np.repeat(np.arange(begin, end), length)
         left = np.repeat(np.cumsum(length), length) - np.arange(len(hashes))  # words from here to the end of the text
         for window in np.unique(windows):
@@ -257,11 +277,16 @@ def _different(values: Ints) -> Ints:
 
 
 def _possible(kept: _Kept, about: _Length, a: Ints, b: Ints, block: int = 1 << 20) -> npt.NDArray[np.bool_]:
-    """Whether lengths and bitmaps (each edit changes two bits at most) allow that the texts are near."""
+    """Whether lengths and bitmaps (each edit changes two bits at most) allow that the texts are near.
+
+    An edit of a whole word is one of up to three parts, two of which are among the parts that one of the texts has beyond its words.
+    """
     found: npt.NDArray[np.bool_] = a != b
     for begin in range(0, len(a), block):
         here = slice(begin, begin + block)
-        edits = about.edits(np.minimum(kept.length[a[here]], kept.length[b[here]]))
+        edits = about.edits(np.minimum(kept.whole[a[here]], kept.whole[b[here]]))
+        parts = (kept.length - kept.whole)[a[here]] + (kept.length - kept.whole)[b[here]]
+        edits = np.maximum(edits + np.minimum(2 * edits, parts), about.edits(np.minimum(kept.length[a[here]], kept.length[b[here]])))
         bits = np.bitwise_count(kept.bitmap[a[here]] ^ kept.bitmap[b[here]]).sum(axis=1)
         found[here] &= (abs(kept.length[a[here]] - kept.length[b[here]]) <= edits) & (bits <= 2 * edits)
     return found
@@ -271,11 +296,15 @@ def _verified(kept: _Kept, a: Ints, b: Ints, threshold: float, wanted: Callable[
     for one, other, i, j in zip(a.tolist(), b.tolist(), kept.place[a].tolist(), kept.place[b].tolist(), strict=True):
         if not wanted(i, j):
             continue
-        longer = int(max(kept.length[one], kept.length[other]))
-        most = int((1 - threshold) * longer + 1e-9)
-        edits = word_edits(kept.words(one).tolist(), kept.words(other).tolist(), most)
-        if edits is not None:
-            yield i, j, 1 - edits / longer
+        for length, read in (kept.length, kept.words), (kept.whole, kept.wholes):
+            longer = int(max(length[one], length[other]))
+            most = int((1 - threshold) * longer + 1e-9)
+            edits = word_edits(read(one).tolist(), read(other).tolist(), most)
+            if edits is not None:
+                yield i, j, 1 - edits / longer
+                break
+            if kept.length[one] == kept.whole[one] and kept.length[other] == kept.whole[other]:
+                break
 
 
 def word_edits(a: list[int], b: list[int], most: int) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evalharness.data.leaks import normal
+from evalharness.data.leaks import normal, squeezed
 from evalharness.doctor.findings import MOST_PLACES, Case, Finding, Place, SeenRow, Severity
 from evalharness.doctor.secrets import excerpt
 
@@ -65,7 +65,7 @@ def _place(row: SeenRow, other: SeenRow | None, draft: Draft) -> Place:
 
 def _asked(other: SeenRow, row: SeenRow) -> str:
     """The other row's question, if it is not the same."""
-    same = normal(other.sample.input) == normal(row.sample.input)
+    same = squeezed(normal(other.sample.input)) == squeezed(normal(row.sample.input))
     return "" if same else f"{excerpt(other.sample.input)} → "
 
 

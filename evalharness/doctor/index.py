@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import exact_key, normal, words
+from evalharness.data.leaks import exact_key, input_key, input_words, normal, squeezed, words
 from evalharness.doctor.findings import SeenRow, Side
 from evalharness.records import Sample
 
@@ -43,8 +43,8 @@ def head(key: str) -> int:
 
 
 def target_key(sample: Sample) -> str:
-    """Accepted answers, normalised, in any order; empty without targets."""
-    return "\n".join(sorted({normal(target) for target in sample.targets}))
+    """Accepted answers, normalised and squeezed, in any order; empty without targets."""
+    return "\n".join(sorted({squeezed(normal(target)) for target in sample.targets}))
 
 
 class Index:
@@ -58,14 +58,14 @@ class Index:
     def __len__(self) -> int:
         return len(self._number)
 
-    def add(self, row: SeenRow, key: str) -> None:
-        """Keep the row's hashes; `key` is its `input_key`."""
+    def add(self, row: SeenRow) -> None:
+        """Keep the row's hashes."""
         sample = row.sample
         self._number.append(row.number)
         self._side.append(SIDES.index(row.side))
         self._exact.append(mark(exact_key(sample)))
-        self._plain.append(mark(key))
-        self._head.append(head(key))
+        self._plain.append(mark(input_key(sample)))
+        self._head.append(head(input_words(sample)))
         self._target.append(mark(target_key(sample)) if sample.targets else 0)
         self._group.append(mark(sample.cluster) if sample.cluster is not None else 0)
         self._id += bytes.fromhex(sample.id)
@@ -87,7 +87,7 @@ class Index:
 
     @property
     def plain(self) -> Marks:
-        """The input, normalised."""
+        """The input, normalised and squeezed."""
         return np.asarray(self._plain, np.uint64)
 
     @property

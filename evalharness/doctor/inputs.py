@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from os import SEEK_END
 from tempfile import SpooledTemporaryFile
 
-from evalharness.data.leaks import input_key
+from evalharness.data.leaks import near_key
 from evalharness.data.near import near_pairs
 from evalharness.doctor import conflicts, duplicates, leaks, near, prompted
 from evalharness.doctor.drafts import placed
@@ -36,13 +36,12 @@ class Inputs:
 
     def see(self, row: SeenRow) -> None:
         if row.side != "logs":
-            key = input_key(row.sample)
             self._turns.see(row, len(self._index))
-            self._index.add(row, key)
+            self._index.add(row)
             self._systems.see(row)
             if self._texts is None:
                 self._texts = SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="evalh-check-")  # noqa: SIM115  # `_near` closes it
-            self._texts.write(_line(key))
+            self._texts.write(_line(near_key(row.sample)))
 
     def broken(self, row: BrokenRow) -> None:
         """What is no sample has no input."""

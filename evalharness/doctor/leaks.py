@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evalharness.data.leaks import normal
+from evalharness.data.leaks import normal, squeezed
 from evalharness.data.split import rank
 from evalharness.doctor.drafts import Draft
 from evalharness.doctor.findings import SeenRow, Severity, Side
@@ -129,10 +129,9 @@ class Turns:
             return
         said = [normal(turn.content) for turn in turns]
         for k in range(1, len(turns)):
-            key = "\n".join(said[:k])
-            if turns[k].role == "assistant" and head(key):  # a shorter beginning, such as "Hello", is that of many
+            if turns[k].role == "assistant" and head("\n".join(said[:k])):  # a shorter beginning, such as "Hello", is that of many
                 self._rows.append(position)
-                self._begun.append(mark(key))
+                self._begun.append(mark("\n".join(map(squeezed, said[:k]))))
 
     def drafts(self, index: Index, loaded: LoadedSuite) -> Iterator[Draft]:
         """One finding a pair of sides."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +34,20 @@ class Hit:
     end: int
 
 
+class _Ascii(dict[int, int | str]):
+    """Translation table, filled as characters come: digits, letters and signs of other widths and scripts, one for one."""
+
+    def __missing__(self, code: int) -> int | str:
+        character = chr(code)
+        plain = unicodedata.normalize("NFKC", character)
+        digit, category = unicodedata.decimal(character, None), unicodedata.category(character)
+        self[code] = (
+            str(digit) if digit is not None else "-" if category == "Pd" else plain if plain.isascii() and len(plain) == 1 else code
+        )
+        return self[code]
+
+
+_ASCII = _Ascii()
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:.{0,10000}?-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|(?:(?:\s|\\[nr])*[A-Za-z0-9+/=]{16,})*)",
@@ -59,8 +74,11 @@ _ASSIGNED = re.compile(
 )
 _NAMES = ("passw", "passphrase", "pwd", "secret", "key", "token", "bearer")
 _EMAIL = re.compile(r"(?<![\w.%+-])[\w%+-][\w.%+-]{0,63}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,5}[A-Za-z]{2,24}(?![\w-])")
-_NOBODY = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example(?:\.(?:com|net|org|edu))?|[\w-]+\.(?:example|invalid|test|localhost))$")
-"""Domains that RFC 2606 keeps for documents: nobody's address."""
+_NOBODY = re.compile(
+    r"(?i)(?:user|username|name|your\W?name|you|me|someone|somebody|nobody|email|mail|address|example|foo|bar|test)"
+    r"@(?:[\w-]+\.)*(?:example(?:\.(?:com|net|org|edu))?|[\w-]+\.(?:example|invalid|test|localhost))"
+)
+"""Stand-ins at domains that RFC 2606 keeps for documents. Any other name there was invented in place of somebody's, or is somebody's."""
 _DIGITS = re.compile(r"\d(?:[ ().\-/]{0,3}\d){6}")
 _CARD = re.compile(r"(?<![A-Za-z0-9_./+-])(?<!\d[,:])[0-9](?:[ -]?[0-9]){12,18}(?![A-Za-z0-9_/-]|[.,:][0-9])")
 _ISSUERS = (
@@ -75,7 +93,10 @@ _NO_CARD = re.compile(
     r"customer|case|id|bestell|rechnung|sendung|auftrag|artikel)[\w.\-]{0,12}(?: ?(?:no|nr|number|nummer|id|code|is|#)\.?){0,3}[ :#=]{0,3}$"
 )
 """What stands before a number that is no card, Luhn or not: one in ten of all numbers passes that check."""
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}(?![A-Za-z0-9])")
+_GROUP = re.compile("[0-9]+")
+_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), *((n,) for n in range(13, 20))}
+"""Digits as they stand together on cards."""
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
 _IBAN_LENGTH = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28, "CH": 21, "CR": 22,
     "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18, "FO": 18, "FR": 27, "GB": 22, "GE": 22,
@@ -88,7 +109,7 @@ _PHONE = re.compile(
     r"(?<![A-Za-z0-9_.,/+#-])(?<!\d:)(?:"
     r"(?:\+[1-9]|00[1-9]\d{0,2}[ /-])(?:[ ().\-/]{0,3}\d){7,14}"
     r"|(?:1[ .-]?)?(?:\([2-9]\d\d\) ?[2-9]\d\d[ .-]\d{4}|[2-9]\d\d-[2-9]\d\d-\d{4}|[2-9]\d\d\.[2-9]\d\d\.\d{4})"
-    r"|\(?0[1-9]\d{1,3}\)?[ /-]\d{3,4}[ -]?\d{3,5}|0\d(?: \d\d){4}|07\d{3} \d{6}"
+    r"|\(?0[1-9]\d{1,3}\)?(?:[ /-]| [/-] )\d{3,4}[ -]?\d{3,5}(?:-\d{1,4})?|0\d(?: \d\d){4}|07\d{3} \d{6}"
     r")(?![A-Za-z0-9_/-]|[.,:]\d)"
 )
 """Shapes that only phone numbers have: international, North American, with a trunk 0."""
@@ -117,9 +138,10 @@ _PLUGINS = {
 
 def find(text: str) -> list[Hit]:
     """Everything private in the text, in order, without overlaps."""
+    text = text if text.isascii() else text.translate(_ASCII)
     hits = [*_keys(text), *_numbers(text)]
     if "@" in text:
-        hits += [Hit("email", *m.span()) for m in _EMAIL.finditer(text) if not _NOBODY.search(m[0])]
+        hits += [Hit("email", *m.span()) for m in _EMAIL.finditer(text) if not _NOBODY.fullmatch(m[0])]
     return _apart(hits) if hits else []
 
 
@@ -136,7 +158,7 @@ def luhn(digits: str) -> bool:
 
 def iban(text: str) -> bool:
     """Whether this is an IBAN (ISO 13616): its country's length, and the remainder 1 by 97."""
-    number = text.replace(" ", "")
+    number = text.replace(" ", "").upper()
     if _IBAN_LENGTH.get(number[:2]) != len(number):
         return False
     return int("".join(str(int(c, 36)) for c in number[4:] + number[:4])) % 97 == 1
@@ -162,7 +184,7 @@ def _keys(text: str) -> Iterator[Hit]:
     if any(name in lower for name in _NAMES) and (":" in text or "=" in text or " is " in lower or "bearer " in lower):
         yield from (Hit("key", *m.span("value")) for m in _ASSIGNED.finditer(text) if _is_password(m["value"]))
     if words and len(max(words, key=len)) >= _LONG:
-        yield from (Hit("key", *m.span()) for m in _KEY.finditer(text) if _mixed(m[0]))
+        yield from (Hit("key", *m.span()) for m in _KEY.finditer(text) if _mixed(m[0]) or m[0].startswith("hf_"))
         yield from (Hit("key", *m.span(1)) for m in _ACCOUNT_KEY.finditer(text))
         yield from _by_plugins(text)
 
@@ -201,12 +223,10 @@ def _plugins() -> tuple[Any, ...]:
 
 def _numbers(text: str) -> Iterator[Hit]:
     for begin, end in _runs(text):
-        for m in _IBAN.finditer(text, begin, end):
-            if length := _iban_length(m[0]):
-                yield Hit("iban", m.start(), m.start() + length)
-        yield from (Hit("card", *m.span()) for m in _CARD.finditer(text, begin, end) if _is_card(m, text))
+        yield from _ibans(text, begin, end)
+        yield from (hit for m in _CARD.finditer(text, begin, end) for hit in _cards(m, text))
         yield from (Hit("phone", *m.span()) for m in _PHONE.finditer(text, begin, end))
-        yield from (Hit("phone", *m.span()) for m in _DIALLED.finditer(text, begin, end) if _CALL.search(_before(m, text)))
+        yield from (Hit("phone", *m.span()) for m in _DIALLED.finditer(text, begin, end) if _CALL.search(_before(m.start(), text)))
 
 
 def _runs(text: str) -> Iterator[tuple[int, int]]:
@@ -222,9 +242,17 @@ def _runs(text: str) -> Iterator[tuple[int, int]]:
         yield begin, end
 
 
+def _ibans(text: str, begin: int, end: int) -> Iterator[Hit]:
+    while match := _IBAN.search(text, begin, end):
+        length = _iban_length(match[0])
+        if length:
+            yield Hit("iban", match.start(), match.start() + length)
+        begin = match.start() + (length or 4)
+
+
 def _iban_length(found: str) -> int:
-    """Characters of the IBAN at the beginning of what was found (words in capitals may follow it); 0 if it is none."""
-    wanted, seen = _IBAN_LENGTH.get(found[:2], 0), 0
+    """Characters of the IBAN at the beginning of what was found (words may follow it); 0 if it is none."""
+    wanted, seen = _IBAN_LENGTH.get(found[:2].upper(), 0), 0
     for place, character in enumerate(found):
         seen += character != " "
         if seen == wanted:
@@ -232,11 +260,27 @@ def _iban_length(found: str) -> int:
     return 0
 
 
-def _is_card(match: re.Match[str], text: str) -> bool:
-    digits = re.sub(r"\D", "", match[0])
+def _cards(match: re.Match[str], text: str) -> Iterator[Hit]:
+    """What was found, or the cards among its groups of digits: another number may stand before one, its code after it."""
+    groups = [(each.start() + match.start(), each.end() + match.start()) for each in _GROUP.finditer(match[0])]
+    at, last = 0, len(groups)
+    if _is_card(text, *match.span()):
+        yield Hit("card", *match.span())
+        return
+    while at < last:
+        some = (groups[at : at + n] for n in range(last - at, 0, -1))
+        like = (each for each in some if tuple(end - start for start, end in each) in _GROUPS)
+        found = next((each for each in like if _is_card(text, each[0][0], each[-1][1])), None)
+        if found:
+            yield Hit("card", found[0][0], found[-1][1])
+        at += len(found or [at])
+
+
+def _is_card(text: str, start: int, end: int) -> bool:
+    digits = "".join(_GROUP.findall(text[start:end]))
     known = any(issuer.match(digits) and len(digits) in lengths for issuer, lengths in _ISSUERS)
-    return known and len(set(digits)) > 1 and luhn(digits) and not _NO_CARD.search(_before(match, text))
+    return known and len(set(digits)) > 1 and luhn(digits) and not _NO_CARD.search(_before(start, text))
 
 
-def _before(match: re.Match[str], text: str) -> str:
-    return text[max(0, match.start() - 48) : match.start()]
+def _before(start: int, text: str) -> str:
+    return text[max(0, start - 48) : start]

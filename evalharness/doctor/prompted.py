@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from evalharness.data.leaks import input_key, normal
+from evalharness.data.leaks import input_key, input_words, normal, squeezed
 from evalharness.doctor.findings import MOST_PLACES, Case, Finding, Place, SeenRow, Severity
 from evalharness.doctor.index import HEAD, SIDES, Index, bare, mark
 from evalharness.doctor.secrets import excerpt
@@ -113,15 +113,14 @@ def _held(prompt: Prompt, index: Index) -> list[int]:
 def _read(prompt: Prompt) -> tuple[str, frozenset[int]]:
     """The prompt's words, and the marks of its lines."""
     return " ".join(bare(normal(prompt.text))), frozenset(
-        mark(line) for line in map(normal, lines(prompt)) if _weight(bare(line)) >= _FEWEST_WORDS
+        mark(squeezed(line)) for line in map(normal, lines(prompt)) if _weight(bare(line)) >= _FEWEST_WORDS
     )
 
 
 def _whole(prompt: Prompt, row: SeenRow) -> bool:
     """Whether the row's whole input stands in the prompt, between other words or as a line."""
-    key, (text, alone) = input_key(row.sample), _read(prompt)
-    words = bare(key)
-    return mark(key) in alone or (_weight(words) >= HEAD and f" {' '.join(words)} " in f" {text} ")
+    words, (text, alone) = bare(input_words(row.sample)), _read(prompt)
+    return mark(input_key(row.sample)) in alone or (_weight(words) >= HEAD and f" {' '.join(words)} " in f" {text} ")
 
 
 def _weight(words: Sequence[str]) -> float:

@@ -272,9 +272,10 @@ class OpenAIChat(HostedChat):
         asked = batches.Batches(
             sdk, calls, name, self._body, lambda raw, key: self._read(200, {}, raw, key, 0.0), self.options.batch_poll_s, below
         )
-        async with contextlib.aclosing(asked.replies(requests)) as found:
-            async for reply in found:
-                yield _redacted(reply, secrets) if reply.error is not None else reply
+        with contextlib.closing(sdk):
+            async with contextlib.aclosing(asked.replies(requests)) as found:
+                async for reply in found:
+                    yield _redacted(reply, secrets) if reply.error is not None else reply
 
     def _sdk(self, headers: Mapping[str, str]) -> tuple[Any, Calls]:
         try:

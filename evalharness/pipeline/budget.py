@@ -81,6 +81,19 @@ class Budget:
             left, n = left - cost, n + 1
         return n
 
+    def allow(self, what: str, usd: float) -> None:
+        """Raises BudgetExceeded for a later step that would not fit even if nothing else were reserved or spent until then."""
+        with self._lock:
+            if self.cap is not None and usd > self.cap - self.spent + _DUST:
+                raise BudgetExceeded(self._too_much(what, usd))
+
+    def _too_much(self, what: str, usd: float) -> str:
+        assert self.cap is not None  # without a cap nothing is
+        return (
+            f"budget: {what} may cost {_usd(usd)} USD, and of {_usd(self.cap)} USD {_usd(self.spent)} are spent and "
+            f"{_usd(self.reserved)} reserved. Raise budget.usd"
+        )
+
     def _take(self, mine: Reservation, usd: float | None) -> None:
         with self._lock:
             if self.cap is None or usd == 0.0:
@@ -91,10 +104,7 @@ class Budget:
                     f"budget: nobody knows what {mine.what} costs, so the cap of {_usd(self.cap)} USD cannot be kept. {fix}"
                 )
             if usd > self.cap - self.spent - self.reserved + _DUST:
-                raise BudgetExceeded(
-                    f"budget: {mine.what} may cost {_usd(usd)} USD, and of {_usd(self.cap)} USD {_usd(self.spent)} are spent and "
-                    f"{_usd(self.reserved)} reserved. Raise budget.usd"
-                )
+                raise BudgetExceeded(self._too_much(mine.what, usd))
             mine.usd += usd
             self.reserved += usd
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evalharness import registry
-from evalharness.errors import ConfigError, EvalhError
+from evalharness.errors import ConfigError, EvalhError, ProviderError
 from evalharness.ids import digest
 from evalharness.pipeline.budget import Budget, Reservation
 from evalharness.pipeline.events import Emit, Event
@@ -35,6 +35,8 @@ DEPLOYMENT = "deployment"
 SERVING = "serving"
 """The lock that a run holds in its training's folder while it asks."""
 _LOOK_S = 0.5
+_PATIENCE_S = 60.0
+"""Seconds after whose end a release that failed is not tried again."""
 
 
 @asynccontextmanager
@@ -130,13 +132,26 @@ def _end(runner: Runner, row: Resource, pauses: Sequence[float] = (0.0,)) -> boo
 
 def _release(runner: Runner, row: Resource, store: Store, emit: Emit, label: str, hour: Reservation) -> None:
     try:
-        closed = close(runner, row, store)
+        closed = _closed(runner, row, store)
     except EvalhError as error:
         emit(Event("generate", label, kind="warning", text=f"its deployment may still run and cost money: {error}. Run evalh cleanup"))
         store.put_resource(replace(row, note=f"{label}: not released: {error}"))
         raise
     if closed.cost_usd is not None:
         hour.spend(closed.cost_usd)
+
+
+def _closed(runner: Runner, row: Resource, store: Store) -> Resource:
+    """Close the row, and try again where that failed: a service's outage of seconds must not leave open what costs by the hour."""
+    end = time.monotonic() + _PATIENCE_S
+    for pause in looks(runner)[1:]:
+        try:
+            return close(runner, row, store)
+        except ProviderError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(pause)
+    return close(runner, row, store)
 
 
 def close(runner: Runner, row: Resource, store: Store) -> Resource:

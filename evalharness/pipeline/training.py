@@ -95,6 +95,9 @@ async def _buy(training: Training, store: Store, run_id: str, emit: Emit, budget
     rows = await asyncio.to_thread(store.resources, training.job.key)
     known = [row for row in rows if row.closed is None]  # an intent of before counts as spent already
     async with budget.when_free(f"training {training.label}", 0.0 if known else estimate) as reserved:
+        if budget.cap is not None and not known:  # a model that could not be asked afterwards is not worth buying
+            hourly = await asyncio.to_thread(training.runner.hourly, TrainedModel(training.job.base, None, {}))
+            budget.allow(f"an hour of serving {training.label}", hourly or 0.0)
         row = _ledger(training, run_id, estimate, known[-1].opened if known else utc_now())
         row = replace(row, provider_id=next((one.provider_id for one in reversed(known) if one.provider_id), None))
         doubt = any(one.provider_id is None for one in known)

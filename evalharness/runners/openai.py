@@ -16,6 +16,7 @@ import datetime
 import functools
 import logging
 import os
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -294,6 +295,7 @@ class OpenAIRunner:
             timeout=self.options.timeout_s,
             _strict_response_validation=self.strict,
         )
+        weakref.finalize(self, made.close)  # the SDK's objects refer to each other, so nobody knows when they would be collected
         return made
 
 

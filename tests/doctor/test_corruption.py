@@ -6,6 +6,7 @@ python -m pytest tests/doctor/test_corruption.py -s          prints the table
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import random
 from collections import defaultdict
@@ -51,6 +52,7 @@ class Table:
         assert self.alarms <= FALSE_ALARMS * self.clean
 
 
+@functools.cache
 def banking(side: str) -> list[Row]:
     with (SHARED / "banking77" / f"{side}.csv").open(newline="", encoding="utf-8") as file:
         return [(row["text"], row["category"]) for row in csv.DictReader(file)]
@@ -64,6 +66,8 @@ def retyped(text: str, rng: random.Random) -> str:
         lambda t: f"  {t.replace(' ', '  ')} ",
         lambda t: t.rstrip("?.!") + " ?!",
         lambda t: t.replace("'", "’").replace(" ", "\u00a0"),
+        lambda t: "".join(c for c in t if c.isalnum() or c in " $£€"),
+        lambda t: "".join(c if c.isalnum() or c in "$£€" else " " for c in t),
         lambda t: "".join(chr(ord(c) + 0xFEE0) if "a" <= c <= "z" else c for c in t),
     ]
     for change in rng.sample(changes, len(changes)):
@@ -72,19 +76,34 @@ def retyped(text: str, rng: random.Random) -> str:
     raise AssertionError(text)
 
 
+def misspelt(word: str, rng: random.Random) -> str:
+    at = rng.randrange(len(word))
+    return word[:at] + rng.choice("aeiou'") + word[at + 1 :]
+
+
 def reworded(text: str, rng: random.Random) -> str:
-    """At most a tenth of the words replaced, left out or added."""
+    """At most a tenth of the words replaced, misspelt, left out or added."""
     words = text.split()
+    other = rng.choice(banking("test"))[0].split()
     for _ in range(max(1, len(words) // 10)):
         at = rng.randrange(len(words))
-        match rng.choice(["replace", "drop", "add"] if len(words) // 10 == 1 else ["replace"]):
+        match rng.choice(["replace", "other", "misspell", "drop", "add"] if len(words) // 10 == 1 else ["replace"]):
             case "replace":
                 words[at] = f"word{rng.randrange(10**6)}"
+            case "other":
+                words[at] = rng.choice(other)
+            case "misspell":
+                words[at] = misspelt(words[at], rng)
             case "drop" if len(words) > LONG:
                 del words[at]
             case _ if len(words) >= LONG:
                 words.insert(at, f"word{rng.randrange(10**6)}")
-    return " ".join(words)
+    made = " ".join(words)
+    return made if letters(made) != letters(text) else reworded(text, rng)
+
+
+def letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def suite(folder: Path, train: list[str], test: list[str]) -> Path:

@@ -39,6 +39,16 @@ PRIVATE = {
     "هاتفي: 01012345678": ("هاتفي: <PHONE>", "phone"),
     "GB29 NWBK 6016 1331 9268 19 THANKS": ("<IBAN> THANKS", "iban"),
     "to DE89370400440532013000, please": ("to <IBAN>, please", "iban"),
+    "to de89 3704 0044 0532 0130 00 please": ("to <IBAN> please", "iban"),
+    "order 12 on 4111 1111 1111 1111 123": ("order 12 on <CARD> 123", "card"),
+    "143 3782 822463 10005 it is": ("143 <CARD> it is", "card"),
+    "卡 ４１１１ １１１１ １１１１ １１１１": ("卡 <CARD>", "card"),
+    "Tel ＋４９ ３０ ９０１８２０": ("Tel <PHONE>", "phone"),
+    "+49 30\u2011901820": ("<PHONE>", "phone"),
+    "phone ٠١٠١٢٣٤٥٦٧٨": ("phone <PHONE>", "phone"),
+    "Büro 030 / 901820-44": ("Büro <PHONE>", "phone"),
+    "I am ada.lovelace@example.org": ("I am <EMAIL>", "email"),
+    "hf_aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH": ("<KEY>", "key"),
 }
 HARMLESS = [
     "Order 4539578763621486 arrived", "order number: 4539578763621486", "2023-11-05 14:30:22", "2023-11-05T14:30:22+00:00",
@@ -65,6 +75,11 @@ def test_numbers_and_codes_of_everyday_stay(text: str) -> None:
 def test_each_of_several_is_replaced_and_only_once() -> None:
     text = "ada@mail.com (415-555-2671) paid by 4111-1111-1111-1111; bob@mail.com did not"
     assert redact(text) == ("<EMAIL> (<PHONE>) paid by <CARD>; <EMAIL> did not", 4)
+
+
+def test_accounts_that_follow_each_other() -> None:
+    assert redact("DE89 3704 0044 0532 0130 00 and gb29 nwbk 6016 1331 9268 19") == ("<IBAN> and <IBAN>", 2)
+    assert redact("4111 1111 1111 1111 5500 0000 0000 0004") == ("<CARD> <CARD>", 2)
 
 
 def test_a_number_far_into_a_text_is_seen_with_what_stands_before_it() -> None:

@@ -112,6 +112,30 @@ def test_a_deployment_that_cannot_be_released_stays_in_the_ledger_until_cleanup_
     assert deployed(workspace)[0].closed is not None
 
 
+def test_nothing_is_trained_whose_deployment_the_budget_never_allows(workspace: Workspace) -> None:
+    workspace.suite(SUITE + "budget: {usd: 1.9}\n", HOSTED)  # the training costs 0.5, an hour of asking it 2
+    assert "an hour of serving tuned may cost 2.00 USD" in workspace.run().failures["tuned"]
+    assert "submit tuned" not in workspace.log()
+    workspace.suite(SUITE + "budget: {usd: 3}\n", HOSTED)
+    assert workspace.run().failures == {}
+
+
+def test_a_release_that_fails_for_a_moment_is_tried_again(workspace: Workspace) -> None:
+    workspace.suite(SUITE, HOSTED)
+    workspace.write("stuck", "2")
+    assert workspace.run().failures == {}
+    assert workspace.log().count("release") == 1
+    assert deployed(workspace)[0].closed is not None
+
+
+def test_a_release_is_not_tried_for_ever(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{close.__module__}._PATIENCE_S", -1.0)
+    workspace.suite(SUITE, HOSTED)
+    workspace.write("stuck", "1")
+    assert "cannot be released" in workspace.run().failures["tuned"]
+    assert deployed(workspace)[0].closed is None
+
+
 def test_a_deployment_that_does_not_open_is_told_and_closed(workspace: Workspace) -> None:
     workspace.suite(SUITE, HOSTED)
     workspace.write("broken", "")

@@ -106,6 +106,25 @@ def test_from_rows_to_a_tuned_model_here(service: HuggingFaceEmulator, job: Job)
     ours.release(endpoint)
 
 
+def test_a_hub_that_the_trainer_names_has_the_base_too(
+    service: HuggingFaceEmulator, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_ENDPOINT")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    service.put("model", BASE, {"pickled.bin": b"x", "onnx/model.safetensors": b"x"})
+    ours = runner(base_url=service.url)
+    model = follow(ours, ours.submit(job)).model
+    assert model is not None
+    model = replace(model, identity={**model.identity, "base revision": service.repos["model", BASE]["sha"]})
+    endpoint = ours.serve(model, "")
+    plugin, _, folder = endpoint.model.partition("/")
+    assert (plugin, endpoint.adapter, endpoint.options) == ("local", model.adapter, {})
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["config.json", "model.safetensors"]
+    del service.repos["model", BASE]["files"]["config.json"], service.repos["model", BASE]["files"]["model.safetensors"]
+    with pytest.raises(ProviderError, match="has no weights"):
+        ours.serve(model, "")
+
+
 def test_what_is_sent(service: HuggingFaceEmulator, job: Job) -> None:
     ours = runner(rank=8, flavor="a10g-small", target_modules=["q_proj", "v_proj"])
     ours.submit(job)
@@ -375,6 +394,14 @@ def test_rows_and_adapters_go_to_no_public_repository(service: HuggingFaceEmulat
     with pytest.raises(ProviderError, match=f"{name} is public"):
         runner().submit(job)
     assert not service.jobs
+
+
+def test_rows_are_not_sent_to_a_repository_before_it_is_shown(service: HuggingFaceEmulator, job: Job) -> None:
+    service.fail("dataset_info", *[Fault(404, {"error": "Repository not found"})] * 3)
+    runner().submit(job)
+    routes = [call.route for call in service.calls]
+    made, sent = routes.index("create_repo"), routes.index("preupload")
+    assert routes[made + 1 : sent] == ["dataset_info"] * 2
 
 
 def test_a_public_repository_that_was_not_shown_at_first_is_not_used(service: HuggingFaceEmulator, job: Job) -> None:

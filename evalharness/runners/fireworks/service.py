@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import weakref
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -172,6 +173,7 @@ class Service:
             timeout=self.options.timeout_s,
             _strict_response_validation=self._strict,
         )
+        weakref.finalize(self, made.close)  # the SDK's objects refer to each other, so nobody knows when they would be collected
         return made
 
 

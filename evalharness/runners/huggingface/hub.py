@@ -128,7 +128,7 @@ class Hub:
         return info
 
     def ensure_repository(self, repo: str, kind: Literal["model", "dataset"]) -> None:
-        """A private repository of this name: found, or made. Raises ProviderError if what is there is public."""
+        """A private repository of this name: found, or made and shown. Raises ProviderError if what is there is public."""
 
         def there() -> str | None:
             return repo if self.ours(repo, kind) is not None else None
@@ -139,6 +139,10 @@ class Hub:
 
         if there() is None:
             self.calls.upload(lambda: self.once(create), there)
+            for pause in self._looks_s:  # what is new may be shown, and take files, a little later
+                time.sleep(pause)
+                if there() is not None:
+                    return
 
     def ensure_files(self, repo: str, files: Mapping[str, bytes]) -> None:
         """A private data set that holds these files, sent in one commit unless they are there."""

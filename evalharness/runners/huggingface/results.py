@@ -25,6 +25,7 @@ from evalharness.runners.huggingface.hub import Hub
 WEIGHTS, CONFIG, METRICS, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "metrics.jsonl", "manifest.json"
 _STATE = "trainer_state.json"
 _ORIGIN = "origin.json"
+_OF_A_BASE = (".json", ".safetensors", ".jinja", ".model", ".tiktoken", ".txt")
 
 
 class Unusable(ProviderError):
@@ -84,6 +85,16 @@ def fetch(hub: Hub, repo: str, workdir: Path) -> tuple[TrainedModel, tuple[Point
     if _read_json(adapter / _ORIGIN) != origin:
         _download(hub, origin, listed, adapter)
     return _model(adapter, origin), _curve(adapter)
+
+
+def fetch_base(hub: Hub, base: str, revision: str | None) -> Path:
+    """The folder of the SDK's cache with a base's weights and tokenizer, fetched unless they are there. Raises ProviderError."""
+    listed = hub.read(lambda: hub.api.model_info(base, revision=revision, timeout=hub.options.timeout_s)).siblings or []
+    names = [file.rfilename for file in listed if "/" not in file.rfilename and file.rfilename.endswith(_OF_A_BASE)]
+    paths = [hub.read(lambda name=name: hub.api.hf_hub_download(base, name, revision=revision)) for name in names]  # type: ignore[misc]
+    if not paths:
+        raise ProviderError(f"the base {base!r} has no weights that can be read here")
+    return Path(paths[0]).parent
 
 
 def _download(hub: Hub, origin: Mapping[str, str], listed: Mapping[str, Any], adapter: Path) -> None:

@@ -33,7 +33,7 @@ from evalharness.records import FINAL, Endpoint, Handle, Job, Point, State, Stat
 from evalharness.runners import hosted
 from evalharness.runners.huggingface.hub import HUB, Hub
 from evalharness.runners.huggingface.options import AutoTrainOptions, HfJobsOptions
-from evalharness.runners.huggingface.results import Unusable, fetch, points_in, said_at_the_end
+from evalharness.runners.huggingface.results import Unusable, fetch, fetch_base, points_in, said_at_the_end
 from evalharness.runners.huggingface.serving import GONE_S, WAITS_S, Endpoints
 
 log = logging.getLogger("evalh")
@@ -154,6 +154,8 @@ class HfJobsRunner:
         if not self._here:
             return self._endpoints.open(model, key)
         revision = model.identity.get("base revision")
+        if self.options.base_url:  # the local model would look for its base at the hub that the environment names
+            return Endpoint(f"local/{fetch_base(self._hub, model.identity['base'], revision)}", model.adapter)
         return Endpoint(model.model, model.adapter, options={"revision": revision} if revision else {})
 
     def served(self, key: str) -> Endpoint | None:
