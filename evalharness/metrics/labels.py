@@ -13,6 +13,7 @@ In YAML: `label_accuracy`, `macro_f1: [refund, delivery, other]`, `macro_f1: lab
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -201,11 +202,17 @@ def plain(label: str) -> str:
 def _of_file(path: Path, column: str | None) -> tuple[str, ...]:
     """A text file's lines, or the distinct values of a column of a CSV or JSONL file, sorted."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
         if column is None:
-            return tuple(line.strip() for line in lines if line.strip())
-        rows: list[Any] = list(csv.DictReader(lines)) if path.suffix == ".csv" else [json.loads(line) for line in lines if line.strip()]
-        return tuple(sorted({str(row[column]) for row in rows}))
+            return tuple(line.strip() for line in text.splitlines() if line.strip())
+        lines = (line for line in text.split("\n") if line.strip())
+        rows: list[Any] = (
+            list(csv.DictReader(io.StringIO(text, newline=""))) if path.suffix == ".csv" else [json.loads(line) for line in lines]
+        )
+        values = {row[column] for row in rows}
+        if None in values:  # a short line, or null
+            raise KeyError(column)
+        return tuple(sorted(map(str, values)))
     except (KeyError, TypeError):
         raise ValueError(f"{path.name} has rows without {column!r}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -26,6 +26,7 @@ from evalharness.records import Reply, Sample
 
 _SPACES = "\u00a0\u2009\u202f"  # no-break, thin and narrow no-break space; a plain space parts two numbers
 _SHARES = {"%": 1e-2, "percent": 1e-2, "per cent": 1e-2, "‰": 1e-3}
+_ONE = re.compile(r"[+\-−]?[0-9]+[.,][0-9]+")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 
@@ -66,9 +67,14 @@ class Numeric(PerSample):
         super().__init__(options or NumericOptions())
 
     def score(self, sample: Sample, reply: Reply) -> tuple[float, ...]:
-        """Raises DataError if no target holds a number."""
+        """Raises DataError if no target holds a number, or one is written with the other decimal mark."""
         answer = self._number(metrics.text_of(reply))
-        targets = [number for text in metrics.targets_of(sample, self.name) if (number := self._number(text)) is not None]
+        texts = metrics.targets_of(sample, self.name)
+        for text in texts:
+            if len(numbers(text, self.options)) == 2 and _ONE.fullmatch(text.strip()):
+                fix = f"The decimal mark is {self.options.decimal!r} here: write targets as answers are written, or set decimal"
+                raise DataError([Problem(sample.source, "target", f"{text!r} would be two numbers", fix)])
+        targets = [number for text in texts if (number := self._number(text)) is not None]
         if not targets:
             fix = "numeric compares numbers: see its options decimal and which"
             raise DataError([Problem(sample.source, "target", "holds no number", fix)])

@@ -113,6 +113,14 @@ def test_labels_from_files_are_the_same_as_labels_in_the_suite(tmp_path: Path) -
     assert digest(again.identity()) == digest(made.identity())
 
 
+def test_labels_stand_beside_any_text(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text('text,category\n"two\nlines",refund\nx\u2028y\x0cz,delivery\n', encoding="utf-8")
+    (tmp_path / "train.jsonl").write_text('{"t": "x\u2028y\x85", "category": "delivery"}\r\n\n{"category": "refund"}\n', encoding="utf-8")
+    for file in ("train.csv", "train.jsonl"):
+        found = registry.options(MacroF1, {"labels": {"file": file, "column": "category"}}, tmp_path)
+        assert found == LabelOptions(labels=("delivery", "refund"))
+
+
 @pytest.mark.parametrize(
     ("labels", "why"),
     [
@@ -121,10 +129,12 @@ def test_labels_from_files_are_the_same_as_labels_in_the_suite(tmp_path: Path) -
         ("missing.txt", "no labels in"),
         ({"file": "t.csv"}, "expected {file: x.csv, column: NAME}"),
         ({"file": "t.csv", "column": "no"}, "has rows without 'no'"),
+        ({"file": "short.csv", "column": "label"}, "has rows without 'label'"),
     ],
 )
 def test_bad_labels_are_told(tmp_path: Path, labels: object, why: str) -> None:
     (tmp_path / "t.csv").write_text("label\na\n", encoding="utf-8")
+    (tmp_path / "short.csv").write_text("text,label\nx,a\ny\n", encoding="utf-8")
     with pytest.raises(ValidationError, match=why):
         registry.options(MacroF1, {"labels": labels}, tmp_path)
 

@@ -96,6 +96,12 @@ def test_it_says_which_number_it_read() -> None:
     assert Numeric().why(*item("none", "7")) == "no number"
 
 
+@pytest.mark.parametrize(("target", "decimal"), [("3.5", ","), ("-1234.5", ","), ("3,5", "."), (" 1234,56 ", ".")])
+def test_a_target_with_the_other_decimal_mark_is_told_and_not_taken_for_two_numbers(target: str, decimal: str) -> None:
+    with pytest.raises(DataError, match=f"would be two numbers. The decimal mark is '{decimal}' here"):
+        Numeric(NumericOptions.model_validate({"decimal": decimal})).score(*item("5", target))
+
+
 def test_a_target_without_a_number_and_a_bad_unit_are_told() -> None:
     with pytest.raises(DataError, match="holds no number"):
         Numeric().score(*item("7", "seven"))
